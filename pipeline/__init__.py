@@ -1,0 +1,1 @@
+"""Tables in, a table out: the audit's stages as a plain library, free of orchestration."""

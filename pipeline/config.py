@@ -1,0 +1,240 @@
+"""One YAML file, one frozen model: every setting of an audit, its range, and its default.
+
+The same model is the Prefect parameter form and the JSON Schema. Unknown keys are refused with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+KeepRule = Literal["source_priority", "longest", "shortest", "quality", "earliest"]
+
+
+class Section(BaseModel):
+    """Refuse unknown keys and later changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputConfig(Section):
+    """Say where the text is and which columns hold it."""
+
+    paths: tuple[str, ...] = Field(default=(), description="files, folders or globs; local paths or fsspec URLs")
+    dataset: str | None = Field(default=None, description="a Hugging Face dataset: hub name or local folder, instead of paths")
+    dataset_config: str | None = None
+    split: str = "train"
+    format: Literal["auto", "parquet", "jsonl", "csv", "text", "arrow", "dataset"] = "auto"
+    text_column: str | None = Field(default=None, description="guessed when unambiguous")
+    id_column: str | None = None
+    source_column: str | None = Field(default=None, description="default: a column named source, else the file's name")
+    rows_per_part: int = Field(default=50_000, ge=1)
+    bytes_per_part: int = Field(default=128 * 2**20, ge=2**10, description="text bytes after which a new part begins")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if bool(self.paths) == bool(self.dataset):
+            raise ValueError("give either input.paths or input.dataset, not both and not neither")
+        return self
+
+
+class DedupConfig(Section):
+    """Set how near-duplicates are proposed, verified and removed."""
+
+    ngram: int = Field(default=5, ge=1, le=32, description="words a shingle (characters in scripts without spaces)")
+    num_perm: int = Field(default=128, ge=16, le=1024)
+    num_bands: int = Field(default=16, ge=1)
+    rows_per_band: int = Field(default=8, ge=1)
+    threshold: float = Field(default=0.8, gt=0.0, le=1.0, description="exact Jaccard on shingle sets from which a pair is duplicate")
+    seed: int = Field(default=1, ge=0, description="of the permutations, as in datasketch.MinHash")
+    max_bucket_pairs: int = Field(default=10_000, ge=1, description="comparisons proposed per bucket; what is skipped is counted")
+    max_copies: int = Field(default=1, ge=1, description="members of one duplicate group that stay")
+    keep: tuple[KeepRule, ...] = ("source_priority", "quality", "longest")
+    source_priority: tuple[str, ...] = Field(default=(), description="sources whose copy is preferred, best first")
+    quality_column: str | None = Field(default=None, description="numeric user column; the highest is kept")
+    earliest_column: str | None = Field(default=None, description="sortable user column; the smallest is kept")
+    num_partitions: int = Field(default=16, ge=1, description="key partitions of the band shuffle held in memory one at a time")
+
+    @model_validator(mode="after")
+    def _bands_fit(self) -> Self:
+        if self.num_bands * self.rows_per_band > self.num_perm:
+            raise ValueError(f"num_bands x rows_per_band = {self.num_bands * self.rows_per_band} exceeds num_perm = {self.num_perm}")
+        for rule, column in (("quality", self.quality_column), ("earliest", self.earliest_column)):
+            if column is not None and rule not in self.keep:
+                raise ValueError(f"{rule}_column is set but dedup.keep does not list {rule!r}")
+        return self
+
+
+class ProxyConfig(Section):
+    """Set the proxy models: tokenizer, samples, ladder, training."""
+
+    tokenizer: str | None = Field(
+        default=None, description="local tokenizer.json or its folder; default: byte-level BPE trained on the corpus"
+    )
+    vocab_size: int = Field(default=2048, ge=300, le=65_536)
+    context: int = Field(default=64, ge=16, le=4096, description="tokens a window")
+    prompt_tokens: int = Field(default=16, ge=1)
+    suffix_tokens: int = Field(default=16, ge=1)
+    token_budget: int = Field(default=120_000, ge=1_000, description="tokens of the subsample that proxies train on, copies included")
+    max_windows_per_document: int = Field(default=8, ge=1)
+    held_out_share: float = Field(default=0.05, gt=0.0, lt=0.5, description="of clusters: seen by no proxy")
+    architecture: Literal["gpt_neox", "llama"] = "gpt_neox"
+    ladder: tuple[int, ...] = Field(default=(2, 3, 4), description="depth dial of each size; width and heads follow from it")
+    num_halves: tuple[int, int] = Field(default=(8, 4), description="in/out proxies at the two smallest sizes, in complementary pairs")
+    epochs: float = Field(default=4.0, gt=0.0)
+    batch_windows: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0.0)
+    weight_decay: float = Field(default=0.1, ge=0.0)
+    warmup_share: Share = 0.05
+    num_checkpoints: int = Field(default=3, ge=1, description="log-spaced probes of a full run, the last at its end")
+    max_scored_tokens: int = Field(default=512, ge=16, description="tokens of each document that the one forward pass reads")
+    workers: int = Field(default=2, ge=1, description="training processes, one thread each")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.prompt_tokens + self.suffix_tokens > self.context:
+            raise ValueError("prompt_tokens + suffix_tokens exceed context")
+        if len(self.ladder) < 3 or list(self.ladder) != sorted(set(self.ladder)):
+            raise ValueError("ladder needs at least three strictly rising sizes")
+        if self.num_halves[0] < 8 or self.num_halves[0] % 4 or self.num_halves[1] < 4 or self.num_halves[1] % 2:
+            raise ValueError("num_halves needs at least 8 (a multiple of 4: two independent sets of pairs) and at least 4 (pairs)")
+        return self
+
+
+class RiskConfig(Section):
+    """Set the predictor and what it predicts for."""
+
+    target_parameters: float = Field(default=1e7, gt=0.0, description="non-embedding size of the model the scores are for")
+    null_quantile: float = Field(default=0.99, gt=0.5, lt=1.0, description="of the out-versus-out gain that a memorized cluster exceeds")
+    discoverable_tries: int = Field(default=100, ge=1, description="n of (n, p)-discoverability")
+    discoverable_probability: float = Field(default=0.5, gt=0.0, lt=1.0)
+    num_folds: int = Field(default=5, ge=2)
+    num_bootstrap: int = Field(default=50, ge=10)
+    interval: float = Field(default=0.95, gt=0.5, lt=1.0)
+    support_quantile: float = Field(default=0.999, gt=0.5, le=1.0, description="beyond this quantile of distance to training rows: abstain")
+    recitation_copies: int = Field(default=5, ge=1, description="more copies than this: recitation (Prashanth 2025)")
+
+
+class ReleaseConfig(Section):
+    """Set what happens to a row and which gates a release must pass."""
+
+    policy: Literal["report", "downweight", "review", "drop"] = Field(
+        default="downweight", description="action for rows at or above sink_threshold; report only scores them"
+    )
+    sink_threshold: Share = 0.5
+    drop_threshold: Share = Field(default=1.0, description="score whose whole interval must lie above it before a row is dropped")
+    max_drop_share: Share = Field(default=0.01, description="of kept documents that the sink policy may drop, highest scores first")
+    min_weight: float = Field(default=0.1, gt=0.0, le=1.0)
+    hold_review: bool = Field(default=False, description="leave rows under review out of the filtered data")
+    extra_columns: tuple[Literal["doc_id", "sink_score", "cluster_id", "cluster_size"], ...] = ()
+    rows_per_shard: int = Field(default=500_000, ge=1)
+    max_source_loss: Share = 0.8
+    max_cluster_share: Share = 0.2
+    max_transitive_share: Share = 0.05
+    max_skipped_share: Share = 0.01
+    max_unsupported_share: Share = 0.2
+
+
+class ReportConfig(Section):
+    """Set what the report shows of the corpus."""
+
+    excerpts: Literal["none", "short", "full"] = Field(default="short", description="short: redacted, at most 200 characters")
+    max_rows: int = Field(default=100, ge=1, le=200)
+
+
+class RuntimeConfig(Section):
+    """Set where things go and how much of the machine is used."""
+
+    ledger: str = "data/runs"
+    filtered: str = "data/filtered"
+    reports: str = "reports"
+    workers: int = Field(default=2, ge=1)
+
+
+class AuditConfig(Section):
+    """Hold a whole audit's settings."""
+
+    name: str = Field(default="audit", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    input: InputConfig
+    dedup: DedupConfig = DedupConfig()
+    proxy: ProxyConfig = ProxyConfig()
+    risk: RiskConfig = RiskConfig()
+    release: ReleaseConfig = ReleaseConfig()
+    report: ReportConfig = ReportConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> AuditConfig:
+    """Read a YAML file and apply `section.key=value` overrides, whose values are YAML too.
+
+    Raises: ConfigError naming the file, the key, the nearest known key and what was wrong with the value.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("no such configuration file", where=str(path), do="create one with `sinkaudit init PATH_TO_CORPUS`") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError("the configuration is not readable YAML", where=str(path), got=str(error)) from error
+    if not isinstance(raw, dict):
+        raise ConfigError("the configuration is not a mapping", where=str(path), wanted="sections such as input:", got=type(raw).__name__)
+    return parse_config(_with_overrides(raw, overrides), where=str(path))
+
+
+def parse_config(raw: Mapping[str, Any], where: str = "configuration") -> AuditConfig:
+    """Validate a mapping as an audit's configuration.
+
+    Raises: ConfigError listing every fault.
+    """
+    try:
+        return AuditConfig.model_validate(raw)
+    except ValidationError as error:
+        faults = "; ".join(_explain(fault) for fault in error.errors())
+        raise ConfigError(f"{error.error_count()} setting(s) are wrong: {faults}", where=where) from None
+
+
+def canonical_json(section: BaseModel) -> str:
+    """Return a section as JSON with sorted keys: the form that digests are taken of."""
+    return json.dumps(section.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def _with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    for override in overrides:
+        dotted, sign, value = override.partition("=")
+        if not sign or not dotted:
+            raise ConfigError("an override is not key=value", got=override, do="write for example --set dedup.threshold=0.7")
+        *path, last = dotted.split(".")
+        at = raw
+        for key in path:
+            at = at.setdefault(key, {})
+            if not isinstance(at, dict):
+                raise ConfigError(f"{key} is not a section", where=override)
+        try:
+            at[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError("an override's value is not YAML", where=override, got=str(error)) from error
+    return raw
+
+
+def _explain(fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"]) or "configuration"
+    if fault["type"] != "extra_forbidden":
+        return f"{key}: {fault['msg']} (got {fault['input']!r:.80})"
+    *path, last = [str(part) for part in fault["loc"]]
+    model: Any = AuditConfig
+    for part in path:
+        field = model.model_fields.get(part)
+        model = field.annotation if field is not None else model
+    known = list(getattr(model, "model_fields", {}))
+    near = difflib.get_close_matches(last, known, n=1)
+    hint = f"did you mean {near[0]}" if near else f"available: {', '.join(known)}"
+    return f"unknown key {key}; {hint}"

@@ -1,0 +1,53 @@
+"""Every exception that sinkaudit raises on purpose.
+
+    SinkauditError            anything we can explain
+    ├── ConfigError           a setting is unknown, out of range or contradicts another     (exit 2)
+    ├── InputError            a file, column or row of the user's cannot be read or trusted (exit 2)
+    ├── TableError            a frame handed to a stage does not have its table's shape     (exit 3)
+    └── IntegrityError        stored bytes are missing or differ from their recorded digest (exit 1)
+
+A message answers five questions in one breath: what is wrong, where, what was wanted, what came instead, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class SinkauditError(Exception):
+    """Explain one failure to the person who has to mend it."""
+
+    exit_code = 3
+
+    def __init__(self, what: str, *, where: str = "", wanted: str = "", got: str = "", do: str = "") -> None:
+        self.what, self.where, self.wanted, self.got, self.do = what, where, wanted, got, do
+        parts = [what, where and f"in {where}", wanted and f"wanted {wanted}", got and f"got {got}", do and f"what to do: {do}"]
+        super().__init__("; ".join(part for part in parts if part))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive the trip between worker processes: keyword-only arguments need their own constructor call."""
+        return (_rebuild, (type(self), self.what, self.where, self.wanted, self.got, self.do))
+
+
+def _rebuild(kind: type[SinkauditError], what: str, where: str, wanted: str, got: str, do: str) -> SinkauditError:
+    return kind(what, where=where, wanted=wanted, got=got, do=do)
+
+
+class ConfigError(SinkauditError):
+    """A setting is unknown, out of range or contradicts another."""
+
+    exit_code = 2
+
+
+class InputError(SinkauditError):
+    """A file, column or row of the user's cannot be read or trusted."""
+
+    exit_code = 2
+
+
+class TableError(SinkauditError):
+    """A frame handed to a stage does not have its table's shape."""
+
+
+class IntegrityError(SinkauditError):
+    """Stored bytes are missing or differ from their recorded digest."""
+
+    exit_code = 1

@@ -1,0 +1,1 @@
+"""Decide about every row, write the filtered dataset, and prove that nothing was lost."""

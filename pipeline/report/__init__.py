@@ -1,0 +1,1 @@
+"""Say in one offline page and one JSON file what the audit found."""

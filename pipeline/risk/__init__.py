@@ -1,0 +1,1 @@
+"""Turn signals into a calibrated sink score for every document."""

@@ -1,0 +1,222 @@
+"""The only door to disk for tables: Parquet parts written whole or not at all, and folders that count only once described.
+
+A table's folder is trusted when `_artifact.json` stands in it, which is written last, and every part still has the digest recorded
+there. A kill at any moment therefore leaves either a whole artifact or a folder that the next run writes again. Local parts appear by
+rename; object stores put objects whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from blake3 import blake3
+
+from pipeline.errors import IntegrityError
+
+DESCRIPTION = "_artifact.json"
+READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """Name one file of a table: path under the table's folder, rows, size in bytes, BLAKE3 digest of its bytes."""
+
+    path: str
+    num_rows: int
+    num_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Name one stored table: what travels between tasks instead of frames.
+
+    `digest` covers table, parts and facts. `facts` are small JSON values that belong to the table (settings, counts), never text.
+    """
+
+    table: str
+    folder: str
+    parts: tuple[Part, ...]
+    digest: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_rows(self) -> int:
+        """Count the rows of all parts."""
+        return sum(part.num_rows for part in self.parts)
+
+    @property
+    def num_bytes(self) -> int:
+        """Count the bytes of all parts."""
+        return sum(part.num_bytes for part in self.parts)
+
+    def paths(self) -> list[str]:
+        """Return each part's full path, in order."""
+        return [f"{self.folder}/{part.path}" for part in self.parts]
+
+
+def digest_of(*values: object) -> str:
+    """Return a 128-bit hexadecimal BLAKE3 digest of JSON-representable values."""
+    return blake3(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest(length=16)
+
+
+@cache
+def code_version(*modules: str) -> str:
+    """Return a digest of the source files of modules or packages below this repository's `pipeline`, such as `dedup` or `corpus`.
+
+    Part of every stage's key: a result made by other code is not reused.
+    """
+    root = Path(__file__).parent
+    hasher = hashlib.blake2b(digest_size=8)
+    for module in ("tables", *modules):
+        path = root / module
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+        for file in files:
+            hasher.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return hasher.hexdigest()
+
+
+def write_bytes(path: str, data: bytes) -> Part:
+    """Write a file whole or not at all and describe it (rows 0; `path` recorded is the file's name)."""
+    filesystem, plain = fsspec.core.url_to_fs(path)
+    if _is_local(filesystem):
+        target = Path(plain)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        passing = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            with open(passing, "wb") as out:
+                out.write(data)
+                out.flush()
+                os.fsync(out.fileno())
+            passing.replace(target)
+        finally:
+            passing.unlink(missing_ok=True)
+    else:
+        filesystem.pipe_file(plain, data)
+    return Part(plain.rsplit("/", 1)[-1], 0, len(data), blake3(data).hexdigest(length=16))
+
+
+def read_bytes(path: str) -> bytes:
+    """Read a file whole.
+
+    Raises: IntegrityError when it is not there.
+    """
+    filesystem, plain = fsspec.core.url_to_fs(path)
+    try:
+        return bytes(filesystem.cat_file(plain))
+    except FileNotFoundError:
+        raise IntegrityError("a file of the run is missing", where=path, do="run the same command again to rebuild it") from None
+
+
+def write_part(folder: str, name: str, rows: pl.DataFrame | pa.Table) -> Part:
+    """Write rows as one zstd Parquet file under a table's folder, whole or not at all."""
+    table = rows.to_arrow() if isinstance(rows, pl.DataFrame) else rows
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", row_group_size=64 * 1024)
+    part = write_bytes(f"{folder}/{name}.parquet", sink.getvalue())
+    return Part(f"{name}.parquet", table.num_rows, part.num_bytes, part.digest)
+
+
+def publish(table: str, folder: str, parts: Sequence[Part], facts: Mapping[str, Any] | None = None) -> Artifact:
+    """Make a table's folder count: write its description, last."""
+    facts = dict(facts or {})
+    digest = digest_of(table, [[part.path, part.num_rows, part.digest] for part in parts], facts)
+    artifact = Artifact(table, folder, tuple(parts), digest, facts)
+    described = asdict(artifact)
+    del described["folder"]  # a ledger may be moved
+    write_bytes(f"{folder}/{DESCRIPTION}", json.dumps(described, indent=1, sort_keys=True).encode())
+    return artifact
+
+
+def publish_frame(table: str, folder: str, frame: pl.DataFrame | pa.Table, facts: Mapping[str, Any] | None = None) -> Artifact:
+    """Store a table that fits in memory as one part."""
+    return publish(table, folder, [write_part(folder, "part-00000", frame)], facts)
+
+
+def find(folder: str) -> Artifact | None:
+    """Return the artifact in a folder if it is described and every byte of it is still as recorded, else None."""
+    filesystem, plain = fsspec.core.url_to_fs(f"{folder}/{DESCRIPTION}")
+    if not filesystem.exists(plain):
+        return None
+    artifact = describe(folder)
+    return artifact if all(_is_as_recorded(f"{folder}/{part.path}", part) for part in artifact.parts) else None
+
+
+def describe(folder: str) -> Artifact:
+    """Read a folder's description without checking its parts.
+
+    Raises: IntegrityError when there is none.
+    """
+    raw = json.loads(read_bytes(f"{folder}/{DESCRIPTION}"))
+    return Artifact(raw["table"], folder, tuple(Part(**part) for part in raw["parts"]), raw["digest"], raw["facts"])
+
+
+def read_frame(artifact: Artifact, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Read a whole table, or some of its columns, into memory."""
+    return pl.concat([_polars(part) for part in iter_arrow(artifact, columns)])
+
+
+def iter_frames(artifact: Artifact, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+    """Yield a table part by part."""
+    return (_polars(part) for part in iter_arrow(artifact, columns))
+
+
+def iter_arrow(artifact: Artifact, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Yield a table part by part as Arrow, types untouched."""
+    for path in artifact.paths():
+        yield read_arrow(path, columns)
+
+
+def read_arrow(path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one Parquet file as Arrow."""
+    filesystem, plain = fsspec.core.url_to_fs(path)
+    try:
+        if _is_local(filesystem):
+            return pq.read_table(plain, columns=columns, memory_map=True)
+        with filesystem.open(plain, "rb") as file:
+            return pq.read_table(file, columns=columns)
+    except FileNotFoundError:
+        raise IntegrityError("a part of the ledger is missing", where=path, do="run the same command again to rebuild it") from None
+
+
+def file_digest(path: str) -> str:
+    """Return the 128-bit BLAKE3 digest of a file's bytes, read in blocks."""
+    filesystem, plain = fsspec.core.url_to_fs(path)
+    hasher = blake3()
+    with filesystem.open(plain, "rb") as file:
+        while block := file.read(READ_BYTES):
+            hasher.update(block)
+    return hasher.hexdigest(length=16)
+
+
+def part_names(count: int) -> Iterable[str]:
+    """Return `count` part names that sort in order."""
+    return (f"part-{number:05d}" for number in range(count))
+
+
+def _is_as_recorded(path: str, part: Part) -> bool:
+    filesystem, plain = fsspec.core.url_to_fs(path)
+    return bool(filesystem.exists(plain)) and filesystem.size(plain) == part.num_bytes and file_digest(path) == part.digest
+
+
+def _is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
+    return "file" in filesystem.protocol or "local" in filesystem.protocol
+
+
+def _polars(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame

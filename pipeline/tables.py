@@ -1,0 +1,330 @@
+"""The ledger's tables: each schema declared once, each frame typed by the check it passed.
+
+A document gets an id at the door and never changes; every stage adds one table about it. In memory a table is a polars frame
+(`documents` an Arrow table, because the user's columns must survive untouched) whose nominal type only `Table.check` hands out.
+Binary hashes are 16 bytes. A column absent from `nullable` holds no null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, NewType, TypeVar, cast
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline.errors import TableError
+
+if TYPE_CHECKING:
+
+    class Documents(pa.Table):
+        """An Arrow table that passed `check_documents`; pyarrow ships no types, so NewType cannot wrap it."""
+else:
+    Documents = pa.Table
+
+Signatures = NewType("Signatures", pl.DataFrame)
+CandidatePairs = NewType("CandidatePairs", pl.DataFrame)
+DuplicatePairs = NewType("DuplicatePairs", pl.DataFrame)
+Clusters = NewType("Clusters", pl.DataFrame)
+Removals = NewType("Removals", pl.DataFrame)
+Samples = NewType("Samples", pl.DataFrame)
+ProxySplits = NewType("ProxySplits", pl.DataFrame)
+Proxies = NewType("Proxies", pl.DataFrame)
+ProxySignals = NewType("ProxySignals", pl.DataFrame)
+Extractions = NewType("Extractions", pl.DataFrame)
+DocumentSignals = NewType("DocumentSignals", pl.DataFrame)
+SinkScores = NewType("SinkScores", pl.DataFrame)
+Decisions = NewType("Decisions", pl.DataFrame)
+
+F = TypeVar("F")
+
+USER_PREFIX = "user."
+"""Prefix under which `documents` carries the user's own columns, so that theirs may be called `text` or `doc_id` too."""
+
+ACTIONS = ("keep", "downweight", "mask", "review", "drop")
+REASONS = (
+    "unique",
+    "representative",
+    "copy_cap",
+    "exact_duplicate",
+    "near_duplicate",
+    "empty",
+    "sink_risk",
+    "outside_support",
+    "repeated_span",
+    "overruled",
+)
+SINK_CLASSES = ("recitation", "reconstruction", "recollection")
+
+
+@dataclass(frozen=True)
+class Table(Generic[F]):
+    """Declare one table: its columns, its key, and what may be null."""
+
+    name: str
+    columns: Mapping[str, pl.DataType | type[pl.DataType]]
+    key: tuple[str, ...]
+    nullable: frozenset[str] = frozenset()
+    is_open: bool = False  # further columns are allowed behind the declared ones
+    enums: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def check(self, frame: pl.DataFrame) -> F:
+        """Return `frame` as this table's nominal type, columns in declared order, or say everything that is wrong with it.
+
+        Raises: TableError naming each missing, surplus, mistyped, null or duplicate-keyed column.
+        """
+        faults = self._faults_of_columns(frame)
+        if not faults:
+            faults = self._faults_of_values(frame)
+        if faults:
+            raise TableError(
+                f"table {self.name} has {len(faults)} fault(s): " + "; ".join(faults),
+                do="this is a defect in the stage that made the frame; report it with the message",
+            )
+        extra = [name for name in frame.columns if name not in self.columns]
+        return cast(F, frame.select([*self.columns, *extra]))
+
+    def empty(self) -> F:
+        """Return the table without rows."""
+        return self.check(pl.DataFrame(schema=dict(self.columns)))
+
+    def _faults_of_columns(self, frame: pl.DataFrame) -> list[str]:
+        faults = [f"column {name} is missing" for name in self.columns if name not in frame.columns]
+        if not self.is_open:
+            faults += [f"column {name} is not part of the table" for name in frame.columns if name not in self.columns]
+        faults += [
+            f"column {name} wanted {dtype}, got {frame.schema[name]}"
+            for name, dtype in self.columns.items()
+            if name in frame.columns and frame.schema[name] != dtype
+        ]
+        return faults
+
+    def _faults_of_values(self, frame: pl.DataFrame) -> list[str]:
+        faults = [
+            f"column {name} holds {frame[name].null_count()} null(s)"
+            for name in self.columns
+            if name not in self.nullable and frame[name].null_count()
+        ]
+        if self.key and frame.select(self.key).is_duplicated().any():
+            faults.append(f"key {self.key} is not unique")
+        for name, allowed in self.enums.items():
+            unknown = sorted(set(frame[name].drop_nulls().unique()) - set(allowed))
+            if unknown:
+                faults.append(f"column {name} wanted one of {allowed}, got {unknown[:3]}")
+        return faults
+
+
+SIGNATURES: Table[Signatures] = Table(
+    "signatures",
+    {"doc_id": pl.Int64, "content_hash": pl.Binary, "num_shingles": pl.Int64, "signature": pl.List(pl.UInt32)},
+    key=("doc_id",),
+)
+CANDIDATE_PAIRS: Table[CandidatePairs] = Table(
+    "candidate_pairs",
+    {"doc_id_a": pl.Int64, "doc_id_b": pl.Int64, "shared_bands": pl.Int32, "estimated_jaccard": pl.Float64},
+    key=("doc_id_a", "doc_id_b"),
+)
+DUPLICATE_PAIRS: Table[DuplicatePairs] = Table(
+    "duplicate_pairs",
+    {
+        "doc_id_a": pl.Int64,
+        "doc_id_b": pl.Int64,
+        "jaccard": pl.Float64,  # exact, on shingle sets
+        "containment_a": pl.Float64,  # share of a's shingles that b has
+        "containment_b": pl.Float64,
+    },
+    key=("doc_id_a", "doc_id_b"),
+)
+CLUSTERS: Table[Clusters] = Table(
+    "clusters",
+    {"doc_id": pl.Int64, "cluster_id": pl.Binary, "cluster_size": pl.Int64},
+    key=("doc_id",),
+)
+REMOVALS: Table[Removals] = Table(
+    # one row per document that has a verified, directly compared, kept copy and exceeds the copy allowance
+    "removals",
+    {
+        "doc_id": pl.Int64,
+        "kept_doc_id": pl.Int64,
+        "reason": pl.String,
+        "jaccard": pl.Float64,
+        "containment_removed": pl.Float64,  # share of the removed document's shingles that the kept one has
+        "containment_kept": pl.Float64,
+    },
+    key=("doc_id",),
+    enums={"reason": ("exact_duplicate", "near_duplicate")},
+)
+SAMPLES: Table[Samples] = Table(
+    "samples",
+    {
+        "sample_id": pl.Int64,
+        "doc_id": pl.Int64,
+        "cluster_id": pl.Binary,
+        "window_id": pl.Int64,  # smallest sample_id with the same tokens: probes run once per window
+        "start": pl.Int64,  # token offsets in the document, end exclusive
+        "end": pl.Int64,
+        "num_tokens": pl.Int32,
+        "tokens": pl.List(pl.Int32),
+    },
+    key=("sample_id",),
+)
+PROXY_SPLITS: Table[ProxySplits] = Table(
+    "proxy_splits",
+    {"cluster_id": pl.Binary, "proxy": pl.String, "in_training": pl.Boolean},
+    key=("cluster_id", "proxy"),
+)
+PROXIES: Table[Proxies] = Table(
+    "proxies",
+    {
+        "proxy": pl.String,
+        "role": pl.String,
+        "size": pl.Int32,  # rank on the ladder, 0 the smallest
+        "num_parameters": pl.Int64,  # non-embedding
+        "num_steps": pl.Int64,
+        "num_token_visits": pl.Int64,
+        "training_flops": pl.Float64,  # logits and attention counted
+        "signal_flops": pl.Float64,
+        "final_loss": pl.Float64,  # mean over the last tenth of training, nats per token
+        "held_out_loss": pl.Float64,
+    },
+    key=("proxy",),
+    # full: all but the held-out clusters; feature_half, label_half: independent in/out splits
+    enums={"role": ("full", "feature_half", "label_half")},
+)
+PROXY_SIGNALS: Table[ProxySignals] = Table(
+    # phase "exposure": loss in the training batch before the update, any sample; phase "probe": a pass at a checkpoint, one row a window
+    "proxy_signals",
+    {
+        "sample_id": pl.Int64,
+        "proxy": pl.String,
+        "step": pl.Int64,
+        "phase": pl.String,
+        "loss": pl.Float32,  # nats per token
+        "prompt_loss": pl.Float32,  # nats per token of the prompt
+        "suffix_loss": pl.Float32,  # nats per token of the suffix
+        "min_k_plus_plus": pl.Float32,  # z-score
+        "grad_norm": pl.Float32,  # |g|, plain, of the mean token loss
+        "absorption": pl.Float32,  # lr * g' P g with P the Adam preconditioner, nats a step
+    },
+    key=("sample_id", "proxy", "step", "phase"),
+    nullable=frozenset({"prompt_loss", "suffix_loss", "min_k_plus_plus", "grad_norm", "absorption"}),
+    enums={"phase": ("exposure", "probe")},
+)
+EXTRACTIONS: Table[Extractions] = Table(
+    # windows of at least prompt + suffix tokens; prompt = the window's first tokens
+    "extractions",
+    {
+        "sample_id": pl.Int64,
+        "proxy": pl.String,
+        "memorization_score": pl.Float32,  # share of suffix tokens that are the argmax given the true text before; 1: extractable
+        "greedy_match": pl.Int32,  # tokens of the suffix that greedy decoding reproduces before its first error
+        "suffix_log_prob": pl.Float32,  # nats, sum over the suffix's tokens
+    },
+    key=("sample_id", "proxy"),
+)
+DOCUMENT_SIGNALS: Table[DocumentSignals] = Table(
+    # one forward pass over every distinct text under a smallest-size proxy that never saw its cluster
+    "document_signals",
+    {
+        "content_hash": pl.Binary,
+        "num_tokens": pl.Int64,  # of the whole document
+        "num_scored_tokens": pl.Int64,
+        "reference_loss": pl.Float64,  # nats per token
+        "reference_prompt_loss": pl.Float64,
+        "reference_suffix_loss": pl.Float64,
+        "reference_loss_sd": pl.Float64,  # over tokens, nats
+        "rare_token_rate": pl.Float64,
+    },
+    key=("content_hash",),
+    nullable=frozenset({"reference_loss", "reference_prompt_loss", "reference_suffix_loss", "reference_loss_sd", "rare_token_rate"}),
+)
+SINK_SCORES: Table[SinkScores] = Table(
+    "sink_scores",
+    {
+        "doc_id": pl.Int64,
+        "cluster_id": pl.Binary,
+        "sink_score": pl.Float64,
+        "sink_score_low": pl.Float64,
+        "sink_score_high": pl.Float64,
+        "predicted_gain": pl.Float64,  # nats per token
+        "predicted_gain_low": pl.Float64,
+        "predicted_gain_high": pl.Float64,
+        "signal_score": pl.Float64,  # sink_score refitted without copies, fuzzy and span mass
+        "sink_class": pl.String,
+        "scored_by": pl.String,
+        "is_supported": pl.Boolean,
+        "reason": pl.String,  # the features that moved the score most, in words
+    },
+    key=("doc_id",),
+    nullable=frozenset({"sink_class", "signal_score"}),
+    is_open=True,
+    enums={"sink_class": SINK_CLASSES, "scored_by": ("teacher", "student", "empty")},
+)
+DECISIONS: Table[Decisions] = Table(
+    "decisions",
+    {
+        "doc_id": pl.Int64,
+        "action": pl.String,
+        "weight": pl.Float64,
+        "reason": pl.String,
+        "kept_doc_id": pl.Int64,
+        "evidence": pl.String,
+    },
+    key=("doc_id",),
+    nullable=frozenset({"kept_doc_id"}),
+    enums={"action": ACTIONS, "reason": REASONS},
+)
+
+TABLES: Mapping[str, Table[object]] = {
+    table.name: cast("Table[object]", table)
+    for table in (
+        SIGNATURES,
+        CANDIDATE_PAIRS,
+        DUPLICATE_PAIRS,
+        CLUSTERS,
+        REMOVALS,
+        SAMPLES,
+        PROXY_SPLITS,
+        PROXIES,
+        PROXY_SIGNALS,
+        EXTRACTIONS,
+        DOCUMENT_SIGNALS,
+        SINK_SCORES,
+        DECISIONS,
+    )
+}
+
+DOCUMENT_FIELDS = pa.schema(
+    [
+        pa.field("doc_id", pa.int64(), nullable=False),
+        pa.field("source", pa.large_string(), nullable=False),
+        pa.field("source_id", pa.large_string(), nullable=False),
+        pa.field("content_hash", pa.binary(16), nullable=False),
+        pa.field("row_hash", pa.binary(16), nullable=False),
+        pa.field("text", pa.large_string()),  # null where the user's was
+    ]
+)
+
+
+def check_documents(table: pa.Table) -> Documents:
+    """Return `table` as documents: the declared columns first and of their type, then the user's under `user.`.
+
+    Raises: TableError naming each column at fault.
+    """
+    faults = []
+    for position, wanted in enumerate(DOCUMENT_FIELDS):
+        if position >= table.num_columns or table.column_names[position] != wanted.name:
+            faults.append(f"column {position} must be {wanted.name}")
+        elif table.schema.field(position).type != wanted.type:
+            faults.append(f"column {wanted.name} wanted {wanted.type}, got {table.schema.field(position).type}")
+        elif not wanted.nullable and table.column(position).null_count:
+            faults.append(f"column {wanted.name} holds {table.column(position).null_count} null(s)")
+    faults += [
+        f"column {name} must start with {USER_PREFIX}"
+        for name in table.column_names[len(DOCUMENT_FIELDS) :]
+        if not name.startswith(USER_PREFIX)
+    ]
+    if faults:
+        raise TableError(f"table documents has {len(faults)} fault(s): " + "; ".join(faults))
+    return cast(Documents, table)
