@@ -1,0 +1,147 @@
+"""`sinkaudit ...`: what a person types. Results go to stdout, everything else to stderr.
+
+Exit codes: 0 pass or warn, 1 a gate failed or stored bytes do not match, 2 usage, configuration or input, 3 internal, 130 interrupted.
+Heavy imports live inside the commands so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from pipeline.errors import SinkauditError
+
+INTERRUPTED = 130
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived: leave the way Ctrl-C does, ending workers and the local Prefect server."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="sinkaudit")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """Audit a text corpus before training: deduplicate it, predict what a model will memorize, filter it, report."""
+    context.obj = {"debug": debug}
+
+
+@cli.command()
+@click.argument("corpus")
+@click.option("--output", "-o", default="audit.yaml", show_default=True, help="Where to write the configuration.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def init(corpus: str, output: str, force: bool) -> None:
+    """Write a commented configuration for CORPUS (file, folder, glob or URL), its column names guessed."""
+    from flows.starter import starter_yaml
+    from pipeline.errors import ConfigError
+    from pipeline.store import write_bytes
+
+    if Path(output).exists() and not force:
+        raise ConfigError("the file exists already", where=output, do="choose another name with --output, or pass --force")
+    write_bytes(output, starter_yaml(corpus).encode())
+    click.echo(output)
+
+
+@cli.command()
+@click.argument("config")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. dedup.threshold=0.7.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plan(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Estimate rows, memory, disk, time and proxy budget; change nothing."""
+    from flows.plan import estimate, plan_text
+    from pipeline.config import load_config
+
+    estimated = estimate(load_config(config, overrides))
+    click.echo(json.dumps(estimated, indent=1) if as_json else plan_text(estimated))
+
+
+@cli.command()
+@click.argument("config")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. dedup.threshold=0.7.")
+@click.option("--strict", is_flag=True, help="Exit 1 on a warning, too.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def run(config: str, overrides: tuple[str, ...], strict: bool, quiet: bool, as_json: bool) -> None:
+    """Run (or resume) an audit and print where its report and filtered data are."""
+    signal.signal(signal.SIGTERM, _terminate)
+    from pipeline.config import load_config
+
+    settings = load_config(config, overrides)
+    from flows.audit import run_audit
+
+    result = run_audit(settings, quiet=quiet)
+    click.echo(json.dumps(result.as_dict(), indent=1) if as_json else result.text())
+    failing = {"FAIL", "WARN"} if strict else {"FAIL"}
+    sys.exit(1 if result.verdict in failing else 0)
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN")
+@click.option("--doc", required=True, help="A document: doc_id, or your own id of it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--ledger", default="data/runs", show_default=True, help="Where runs are kept, if RUN is a run's name.")
+def explain(run_folder: str, doc: str, as_json: bool, ledger: str) -> None:
+    """Say why RUN (its name or folder) keeps, weighs down or drops one document."""
+    from flows.look import explain_document
+
+    explanation = explain_document(run_folder, doc, ledger)
+    click.echo(json.dumps(explanation.to_json(), indent=1) if as_json else explanation.to_text())
+
+
+@cli.command()
+@click.argument("dataset")
+@click.option(
+    "--require", type=click.Choice(["pass", "warn", "any"]), default="any", show_default=True, help="The worst verdict to accept."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(dataset: str, require: str, as_json: bool) -> None:
+    """Check that a filtered DATASET folder is whole and byte for byte what its audit released."""
+    from flows.look import verify_dataset
+
+    result = verify_dataset(dataset, require)
+    click.echo(json.dumps(result, indent=1) if as_json else f"OK: {result['num_files']} files match, verdict {result['verdict']}")
+
+
+def main() -> NoReturn:
+    """Run the command line and turn every outcome into its exit code."""
+    try:
+        cli(standalone_mode=False)
+        sys.exit(0)
+    except click.exceptions.Abort:
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except KeyboardInterrupt:
+        click.echo("interrupted; the same command resumes", err=True)
+        sys.exit(INTERRUPTED)
+    except SinkauditError as error:
+        _explain_failure(error)
+        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001  the last line of defence: anything else is a defect of ours
+        _explain_failure(error)
+        sys.exit(3)
+
+
+def _explain_failure(error: Exception) -> None:
+    if "--debug" in sys.argv:
+        traceback.print_exception(error)
+    elif isinstance(error, SinkauditError):
+        click.echo(f"error: {error}", err=True)
+    else:
+        click.echo(f"internal error: {type(error).__name__}; run again with `sinkaudit --debug ...` and report it", err=True)
+
+
+def _terminate(*_: Any) -> NoReturn:
+    raise Terminated
+
+
+if __name__ == "__main__":
+    main()

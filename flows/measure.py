@@ -1,0 +1,96 @@
+"""Measure what each stage costs: seconds, rows, bytes, and peak memory summed over the process tree.
+
+Memory is resident set size added up over this process and all its descendants (proxy workers, the local Prefect server), sampled five
+times a second. Pages shared between processes are counted in each, so the figure is an upper bound.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import psutil
+
+INTERVAL_SECONDS = 0.2
+
+
+@dataclass
+class StageTiming:
+    """Record one stage of one run; `was_cached` says that its outputs stood in the ledger already."""
+
+    stage: str
+    seconds: float = 0.0
+    rows: int = 0
+    bytes: int = 0
+    peak_memory_bytes: int = 0
+    was_cached: bool = False
+    started: float = field(default=0.0, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as JSON values, without the clock reading."""
+        values = asdict(self)
+        del values["started"]
+        return {**values, "seconds": round(self.seconds, 3)}
+
+
+class Meter:
+    """Sample the process tree's memory in a thread and keep one record per stage."""
+
+    def __init__(self) -> None:
+        self.timings: list[StageTiming] = []
+        self._open: list[StageTiming] = []
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="memory-meter", daemon=True)
+
+    def __enter__(self) -> Meter:
+        """Start sampling."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop sampling."""
+        self._stop.set()
+        self._thread.join()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[StageTiming]:
+        """Time the block as one stage; the block fills in rows, bytes and was_cached."""
+        timing = StageTiming(name, started=time.perf_counter())
+        with self._lock:
+            self._open.append(timing)
+        self._sample()
+        try:
+            yield timing
+        finally:
+            self._sample()
+            timing.seconds = time.perf_counter() - timing.started
+            with self._lock:
+                self._open.remove(timing)
+                self.timings.append(timing)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(INTERVAL_SECONDS):
+            self._sample()
+
+    def _sample(self) -> None:
+        used = resident_bytes_of_tree()
+        with self._lock:
+            for timing in self._open:
+                timing.peak_memory_bytes = max(timing.peak_memory_bytes, used)
+
+
+def resident_bytes_of_tree() -> int:
+    """Return the resident bytes of this process and all its descendants, added up."""
+    own = psutil.Process()
+    total = 0
+    for process in (own, *own.children(recursive=True)):
+        try:
+            total += process.memory_info().rss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it ended between the listing and the reading
+    return total

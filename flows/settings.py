@@ -1,0 +1,23 @@
+"""Settle Prefect's environment before Prefect is imported: no telemetry, a patient local server, quiet logs.
+
+Import this module first in every module that imports prefect. Values that the user has set win.
+"""
+
+from __future__ import annotations
+
+import os
+
+DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # the default of 20 s fails now and then while the local server creates its database
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+for name, value in DEFAULTS.items():
+    os.environ.setdefault(name, value)
