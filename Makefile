@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: audit test lint bench clean
+.PHONY: audit test lint accept bench clean
 
 audit: $(VENV)/.installed
 	$(BIN)/sinkaudit run flows/configs/demo.yaml
@@ -16,6 +16,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+accept: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m acceptance -s tests/acceptance
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m benchmark -s tests/benchmarks

@@ -5,14 +5,19 @@ Flows and tasks reach it through `current()`, because Prefect's parameters shoul
 
 from __future__ import annotations
 
+import flows.settings  # noqa: F401  before prefect is imported
+
+# isort: split
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+
+from prefect.futures import PrefectFuture
 
 from flows.ledger import Ledger
 from flows.measure import Meter, StageTiming
@@ -20,6 +25,7 @@ from flows.progress import Narrator
 from flows.progress import Stage as ShownStage
 from pipeline import store
 from pipeline.config import AuditConfig, canonical_json
+from pipeline.store import Artifact
 
 TIMING = "_timing.json"
 log = logging.getLogger("sinkaudit")
@@ -59,6 +65,10 @@ class Run:
             shown.note = "(in the ledger already)" if timing.was_cached else f"{timing.rows:,} rows" if timing.rows else ""
         self.write_log("stage", **timing.as_dict())
 
+    def write(self, name: str, text: str) -> None:
+        """Write one file of the report's folder."""
+        store.write_bytes(f"{self.reports}/{name}", text.encode())
+
     def write_log(self, event: str, **values: Any) -> None:
         """Append one line to log.jsonl: numbers, names and digests only, never corpus text."""
         self.lines.append(json.dumps({"time": round(time.time(), 3), "event": event, **values}, sort_keys=True))
@@ -76,11 +86,40 @@ class Shown:
         """Say that one more part is done."""
         self.bar.advance()
 
-    def settle(self, *artifacts: store.Artifact, was_cached: bool = False) -> None:
-        """Record the rows and bytes of what the stage made."""
-        self.timing.rows = sum(artifact.num_rows for artifact in artifacts)
-        self.timing.bytes = sum(artifact.num_bytes for artifact in artifacts)
-        self.timing.was_cached = was_cached
+    def settle(self, artifact: Artifact, was_cached: bool) -> Artifact:
+        """Record what the stage made, or found, and return it."""
+        self.timing.rows, self.timing.bytes, self.timing.was_cached = artifact.num_rows, artifact.num_bytes, was_cached
+        if self.bar.done < self.bar.total:
+            self.bar.advance()
+        return artifact
+
+    def count(self, rows: int, num_bytes: int) -> None:
+        """Record what the stage wrote outside the ledger."""
+        self.timing.rows, self.timing.bytes = rows, num_bytes
+        self.bar.advance()
+
+    def gather(self, table: str, folder: str, futures: Sequence[PrefectFuture[tuple[Artifact, bool]]]) -> Artifact:
+        """Wait for a table's parts, in order, and describe them as one table."""
+        made = []
+        for future in futures:
+            made.append(future.result())
+            self.bar.advance()
+        pieces = [piece for piece, _ in made]
+        return self.settle(store.gather(table, folder, pieces, merge_counts(pieces)), all(was_cached for _, was_cached in made))
+
+
+def merge_counts(pieces: Sequence[Artifact]) -> dict[str, Any]:
+    """Join the facts of a table's parts: counts add up, of a `largest_` the largest stays, anything else has to agree."""
+    merged: dict[str, Any] = {}
+    for piece in pieces:
+        for name, value in piece.facts.items():
+            if name not in merged:
+                merged[name] = value
+            elif isinstance(value, str):
+                assert merged[name] == value, "parts of one table share their settings"
+            else:
+                merged[name] = max(merged[name], value) if name.startswith("largest_") else merged[name] + value
+    return merged
 
 
 _current: ContextVar[Run] = ContextVar("run")

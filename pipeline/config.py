@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ConfigError
 
@@ -21,9 +21,9 @@ KeepRule = Literal["source_priority", "longest", "shortest", "quality", "earlies
 
 
 class Section(BaseModel):
-    """Refuse unknown keys and later changes."""
+    """Refuse unknown keys, later changes, and numbers that are none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class InputConfig(Section):
@@ -38,7 +38,12 @@ class InputConfig(Section):
     id_column: str | None = None
     source_column: str | None = Field(default=None, description="default: a column named source, else the file's name")
     rows_per_part: int = Field(default=50_000, ge=1)
-    bytes_per_part: int = Field(default=128 * 2**20, ge=2**10, description="text bytes after which a new part begins")
+    bytes_per_part: int = Field(default=128 * 2**20, ge=2**10, description="bytes of text and columns after which a new part begins")
+
+    @field_validator("paths", mode="before")
+    @classmethod
+    def _one_path(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -55,14 +60,20 @@ class DedupConfig(Section):
     num_bands: int = Field(default=16, ge=1)
     rows_per_band: int = Field(default=8, ge=1)
     threshold: float = Field(default=0.8, gt=0.0, le=1.0, description="exact Jaccard on shingle sets from which a pair is duplicate")
-    seed: int = Field(default=1, ge=0, description="of the permutations, as in datasketch.MinHash")
-    max_bucket_pairs: int = Field(default=10_000, ge=1, description="comparisons proposed per bucket; what is skipped is counted")
+    seed: int = Field(default=1, ge=0, lt=2**32, description="of the permutations, as in datasketch.MinHash")
+    max_bucket_pairs: int = Field(
+        default=10_000, ge=0, description="sketch comparisons per bucket beyond one for each member; what is skipped is counted"
+    )
+    max_cluster_comparisons: int = Field(
+        default=1_000_000, ge=0, description="exact comparisons per cluster when copies are chosen; a document left uncompared is kept"
+    )
     max_copies: int = Field(default=1, ge=1, description="members of one duplicate group that stay")
     keep: tuple[KeepRule, ...] = ("source_priority", "quality", "longest")
     source_priority: tuple[str, ...] = Field(default=(), description="sources whose copy is preferred, best first")
     quality_column: str | None = Field(default=None, description="numeric user column; the highest is kept")
     earliest_column: str | None = Field(default=None, description="sortable user column; the smallest is kept")
     num_partitions: int = Field(default=16, ge=1, description="key partitions of the band shuffle held in memory one at a time")
+    block_bytes: int = Field(default=128 * 2**20, ge=2**10, description="shingle sets that exact comparison holds in memory at a time")
 
     @model_validator(mode="after")
     def _bands_fit(self) -> Self:
@@ -84,18 +95,18 @@ class ProxyConfig(Section):
     context: int = Field(default=64, ge=16, le=4096, description="tokens a window")
     prompt_tokens: int = Field(default=16, ge=1)
     suffix_tokens: int = Field(default=16, ge=1)
-    token_budget: int = Field(default=120_000, ge=1_000, description="tokens of the subsample that proxies train on, copies included")
-    max_windows_per_document: int = Field(default=8, ge=1)
+    token_budget: int = Field(default=100_000, ge=1_000, description="tokens of the subsample that proxies train on, copies included")
+    max_windows_per_document: int = Field(default=4, ge=1)
     held_out_share: float = Field(default=0.05, gt=0.0, lt=0.5, description="of clusters: seen by no proxy")
     architecture: Literal["gpt_neox", "llama"] = "gpt_neox"
     ladder: tuple[int, ...] = Field(default=(2, 3, 4), description="depth dial of each size; width and heads follow from it")
     num_halves: tuple[int, int] = Field(default=(8, 4), description="in/out proxies at the two smallest sizes, in complementary pairs")
     epochs: float = Field(default=4.0, gt=0.0)
-    batch_windows: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0.0)
+    batch_windows: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=6e-3, gt=0.0)
     weight_decay: float = Field(default=0.1, ge=0.0)
     warmup_share: Share = 0.05
-    num_checkpoints: int = Field(default=3, ge=1, description="log-spaced probes of a full run, the last at its end")
+    num_checkpoints: int = Field(default=2, ge=1, description="log-spaced probes of a full run, the last at its end")
     max_scored_tokens: int = Field(default=512, ge=16, description="tokens of each document that the one forward pass reads")
     workers: int = Field(default=2, ge=1, description="training processes, one thread each")
 
@@ -142,6 +153,7 @@ class ReleaseConfig(Section):
     max_transitive_share: Share = 0.05
     max_skipped_share: Share = 0.01
     max_unsupported_share: Share = 0.2
+    min_gate_rows: int = Field(default=20, ge=1, description="rows below which a share is not judged")
 
 
 class ReportConfig(Section):
@@ -191,12 +203,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> AuditConfig:
 
 
 def parse_config(raw: Mapping[str, Any], where: str = "configuration") -> AuditConfig:
-    """Validate a mapping as an audit's configuration.
+    """Validate a mapping as an audit's configuration; a section with nothing in it, as where all lines are comments, is its defaults.
 
     Raises: ConfigError listing every fault.
     """
     try:
-        return AuditConfig.model_validate(raw)
+        return AuditConfig.model_validate({key: value for key, value in raw.items() if value is not None})
     except ValidationError as error:
         faults = "; ".join(_explain(fault) for fault in error.errors())
         raise ConfigError(f"{error.error_count()} setting(s) are wrong: {faults}", where=where) from None
@@ -215,7 +227,9 @@ def _with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
         *path, last = dotted.split(".")
         at = raw
         for key in path:
-            at = at.setdefault(key, {})
+            if at.get(key) is None:
+                at[key] = {}
+            at = at[key]
             if not isinstance(at, dict):
                 raise ConfigError(f"{key} is not a section", where=override)
         try:

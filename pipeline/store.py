@@ -132,9 +132,8 @@ def write_part(folder: str, name: str, rows: pl.DataFrame | pa.Table) -> Part:
 
 def publish(table: str, folder: str, parts: Sequence[Part], facts: Mapping[str, Any] | None = None) -> Artifact:
     """Make a table's folder count: write its description, last."""
-    facts = dict(facts or {})
-    digest = digest_of(table, [[part.path, part.num_rows, part.digest] for part in parts], facts)
-    artifact = Artifact(table, folder, tuple(parts), digest, facts)
+    facts = json.loads(json.dumps(dict(facts or {})))  # as they will be read again: tuples are lists
+    artifact = Artifact(table, folder, tuple(parts), _digest(table, parts, facts), facts)
     described = asdict(artifact)
     del described["folder"]  # a ledger may be moved
     write_bytes(f"{folder}/{DESCRIPTION}", json.dumps(described, indent=1, sort_keys=True).encode())
@@ -146,22 +145,50 @@ def publish_frame(table: str, folder: str, frame: pl.DataFrame | pa.Table, facts
     return publish(table, folder, [write_part(folder, "part-00000", frame)], facts)
 
 
+def gather(table: str, folder: str, pieces: Sequence[Artifact], facts: Mapping[str, Any] | None = None) -> Artifact:
+    """Describe artifacts that lie below `folder` as one table; nothing is copied."""
+    parts = []
+    for piece in pieces:
+        assert piece.folder.startswith(f"{folder}/"), "pieces lie below the folder that gathers them"
+        below = piece.folder.removeprefix(f"{folder}/")
+        parts += [Part(f"{below}/{part.path}", part.num_rows, part.num_bytes, part.digest) for part in piece.parts]
+    return publish(table, folder, parts, facts)
+
+
+def remove(folder: str) -> None:
+    """Remove a folder and all below it, if it is there."""
+    filesystem, plain = fsspec.core.url_to_fs(folder)
+    if filesystem.exists(plain):
+        filesystem.rm(plain, recursive=True)
+
+
 def find(folder: str) -> Artifact | None:
     """Return the artifact in a folder if it is described and every byte of it is still as recorded, else None."""
     filesystem, plain = fsspec.core.url_to_fs(f"{folder}/{DESCRIPTION}")
     if not filesystem.exists(plain):
         return None
-    artifact = describe(folder)
+    try:
+        artifact = describe(folder)
+    except IntegrityError:
+        return None
     return artifact if all(_is_as_recorded(f"{folder}/{part.path}", part) for part in artifact.parts) else None
 
 
 def describe(folder: str) -> Artifact:
     """Read a folder's description without checking its parts.
 
-    Raises: IntegrityError when there is none.
+    Raises: IntegrityError when there is none, or it is not the one that was written.
     """
-    raw = json.loads(read_bytes(f"{folder}/{DESCRIPTION}"))
-    return Artifact(raw["table"], folder, tuple(Part(**part) for part in raw["parts"]), raw["digest"], raw["facts"])
+    path = f"{folder}/{DESCRIPTION}"
+    data = read_bytes(path)
+    try:
+        raw = json.loads(data)
+        artifact = Artifact(raw["table"], folder, tuple(Part(**part) for part in raw["parts"]), raw["digest"], raw["facts"])
+    except (ValueError, KeyError, TypeError):
+        raise IntegrityError("a table's description is damaged", where=path, do="run the same command again to rebuild it") from None
+    if artifact.digest != _digest(artifact.table, artifact.parts, artifact.facts):
+        raise IntegrityError("a table's description was changed", where=path, do="run the same command again to rebuild it")
+    return artifact
 
 
 def read_frame(artifact: Artifact, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -205,6 +232,10 @@ def file_digest(path: str) -> str:
 def part_names(count: int) -> Iterable[str]:
     """Return `count` part names that sort in order."""
     return (f"part-{number:05d}" for number in range(count))
+
+
+def _digest(table: str, parts: Sequence[Part], facts: Mapping[str, Any]) -> str:
+    return digest_of(table, [[part.path, part.num_rows, part.digest] for part in parts], facts)
 
 
 def _is_as_recorded(path: str, part: Part) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 else:
     Documents = pa.Table
 
+Profiles = NewType("Profiles", pl.DataFrame)
 Signatures = NewType("Signatures", pl.DataFrame)
 CandidatePairs = NewType("CandidatePairs", pl.DataFrame)
 DuplicatePairs = NewType("DuplicatePairs", pl.DataFrame)
@@ -115,6 +116,20 @@ class Table(Generic[F]):
         return faults
 
 
+PROFILES: Table[Profiles] = Table(
+    # what stages need to know of every document without reading its text again
+    "profiles",
+    {
+        "doc_id": pl.Int64,
+        "source": pl.String,
+        "source_id": pl.String,
+        "content_hash": pl.Binary,
+        "row_hash": pl.Binary,
+        "num_bytes": pl.Int64,  # of the text, UTF-8
+        "is_empty": pl.Boolean,  # no visible character
+    },
+    key=("doc_id",),
+)
 SIGNATURES: Table[Signatures] = Table(
     "signatures",
     {"doc_id": pl.Int64, "content_hash": pl.Binary, "num_shingles": pl.Int64, "signature": pl.List(pl.UInt32)},
@@ -279,6 +294,7 @@ DECISIONS: Table[Decisions] = Table(
 TABLES: Mapping[str, Table[object]] = {
     table.name: cast("Table[object]", table)
     for table in (
+        PROFILES,
         SIGNATURES,
         CANDIDATE_PAIRS,
         DUPLICATE_PAIRS,

@@ -253,13 +253,7 @@ def write_index(name: str, offset: int, length: int) -> bytes:
     """Serialize the index of a lazy-load database with one data set."""
 
     def names_of(key: str) -> bytes:
-        return (
-            struct.pack(">iii", 0x402, 1, 0x40009)
-            + struct.pack(">i", 5)
-            + b"names"
-            + write_strings([key])[14:]
-            + struct.pack(">i", 254)
-        )
+        return struct.pack(">iii", 0x402, 1, 0x40009) + struct.pack(">i", 5) + b"names" + write_strings([key])[14:] + struct.pack(">i", 254)
 
     place = struct.pack(">iiii", 13, 2, offset, length)
     variables = struct.pack(">ii", 0x213, 1) + place + names_of(name)
@@ -271,9 +265,7 @@ def test_lazy_load_database_is_read_back() -> None:
     """A database written by hand gives its one data set, offset and all, with letters beyond ASCII."""
     packed = zlib.compress(write_strings(["CHAPTER I", "", "twenty £"]))
     blocks = b"other" + struct.pack(">i", 0) + packed
-    assert rdata.read_character_vectors(write_index("emma", 5, 4 + len(packed)), blocks) == {
-        "emma": ["CHAPTER I", "", "twenty £"]
-    }
+    assert rdata.read_character_vectors(write_index("emma", 5, 4 + len(packed)), blocks) == {"emma": ["CHAPTER I", "", "twenty £"]}
 
 
 @pytest.mark.parametrize(

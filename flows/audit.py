@@ -1,0 +1,132 @@
+"""The audit: read, deduplicate, score, release."""
+
+from __future__ import annotations
+
+import flows.settings  # noqa: F401  before prefect is imported
+
+# isort: split
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from flows import tasks
+from flows.deduplicate import deduplicate
+from flows.release import release
+from flows.run import Run, running
+from flows.score import score
+from pipeline import store
+from pipeline.config import AuditConfig
+from pipeline.corpus.documents import input_digest
+from pipeline.errors import IntegrityError
+from pipeline.release.manifest import verify_release
+from pipeline.store import Artifact
+
+RUN_FILE = "run.json"
+ALL_CODE = ("corpus", "dedup", "proxy", "risk", "release", "report", "rows", "text", "config", "store")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Say how a run ended and where its results are."""
+
+    run: str
+    verdict: str
+    report: str
+    filtered: str
+    rows_in: int
+    rows_out: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """Return the result as lines for a terminal."""
+        data = "filtered data" if self.verdict != "FAIL" else "filtered data (held in staging: a gate failed)"
+        return "\n".join(
+            (
+                f"verdict: {self.verdict}",
+                f"rows: {self.rows_in:,} in, {self.rows_out:,} out",
+                f"report: {self.report}",
+                f"{data}: {self.filtered}",
+            )
+        )
+
+
+def run_audit(config: AuditConfig, *, quiet: bool = False) -> RunResult:
+    """Run an audit as its Prefect flow, unless the very same one is finished already.
+
+    Raises: whatever a stage raised; a failed gate is a result, not an exception.
+    """
+    with running(config, input_digest(config.input), quiet=True) as run:
+        if (done := finished(run)) is not None:
+            return done
+    state = cast(State[RunResult], audit(config, quiet=quiet, return_state=True))
+    return cast(RunResult, state.result(raise_on_failure=state.name != GATE_FAILED))
+
+
+GATE_FAILED = "GateFailed"
+
+
+@flow(name="audit")
+def audit(config: AuditConfig, quiet: bool = False) -> Any:
+    """Audit a corpus and return a RunResult; a failed gate ends the flow in the state GateFailed, which still carries it."""
+    with running(config, input_digest(config.input), quiet=quiet) as run:
+        run.write_log("begin", run=run.run_id)
+        documents = read(run)
+        copies = deduplicate(config, documents)
+        scored = score(config, documents, copies)
+        released = release(config, documents, copies, scored)
+        result = RunResult(
+            run.run_id, released.verdict, f"{run.reports}/index.html", released.filtered, documents.num_rows, released.num_rows
+        )
+        tables = {
+            **{table.table: table for table in (documents, released.decisions, scored.samples, scored.splits, scored.scores)},
+            **{name: getattr(copies, name) for name in copies.__dataclass_fields__},
+            **scored.runs,
+            "tokenizer": scored.tokenizer,
+        }
+        _finish(run, result, tables)
+    if result.verdict == "FAIL":
+        return Failed(name=GATE_FAILED, message="a gate failed; the report says which", data=result)
+    return result
+
+
+def read(run: Run) -> Artifact:
+    """Read the corpus, or find it read."""
+    section = run.config.input
+    unplaced = section.model_copy(update={"paths": (), "dataset": "unplaced"})
+    with run.stage("documents") as stage:
+        folder = run.ledger.folder("documents", ("corpus", "rows", "text"), unplaced, input_digest(section))
+        return stage.settle(*tasks.read_documents(section, folder))
+
+
+def finished(run: Run) -> RunResult | None:
+    """Return the result of this very run if it ended before, with this code, and all it left is still as it was."""
+    try:
+        raw = json.loads(store.read_bytes(f"{run.folder}/{RUN_FILE}"))
+        if raw["code"] != store.code_version(*ALL_CODE):
+            return None
+        result = RunResult(**raw["result"])
+        if result.verdict != "FAIL":
+            verify_release(result.filtered, "any")
+        changed = [path for path, digest in raw["reports"].items() if store.file_digest(f"{run.reports}/{path}") != digest]
+    except (IntegrityError, FileNotFoundError):
+        return None
+    return None if changed else result
+
+
+def _finish(run: Run, result: RunResult, tables: dict[str, Artifact]) -> None:
+    run.write_log("end", verdict=result.verdict)
+    names = ("index.html", "summary.json", "decisions.parquet", "clusters.parquet", "sink_scores.parquet")
+    described = {
+        "code": store.code_version(*ALL_CODE),
+        "result": result.as_dict(),
+        "tables": {name: {"folder": table.folder, "digest": table.digest} for name, table in sorted(tables.items())},
+        "reports": {name: store.file_digest(f"{run.reports}/{name}") for name in names},
+    }
+    store.write_bytes(f"{run.folder}/{RUN_FILE}", json.dumps(described, indent=1, sort_keys=True).encode())

@@ -1,0 +1,120 @@
+"""Find the sinks: draw samples, train the ladder and the halves, read every text once, predict."""
+
+from __future__ import annotations
+
+import flows.settings  # noqa: F401  before prefect is imported
+
+# isort: split
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import polars as pl
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import tasks
+from flows.deduplicate import Deduplicated
+from flows.processes import worker_pool
+from flows.run import Run, current
+from pipeline import store
+from pipeline.config import AuditConfig
+from pipeline.proxy.reference import choose_texts, reference_pair
+from pipeline.proxy.splits import plan_proxies
+from pipeline.proxy.worker import gather_runs
+from pipeline.store import Artifact
+
+PROXY_CODE, RISK_CODE = ("proxy", "rows"), ("risk",)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Name the tables that scoring made."""
+
+    tokenizer: Artifact
+    samples: Artifact
+    splits: Artifact
+    runs: Mapping[str, Artifact]
+    document_signals: Artifact
+    scores: Artifact
+
+
+@flow(name="score", task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
+def score(config: AuditConfig, documents: Artifact, copies: Deduplicated) -> Scored:
+    """Score the documents."""
+    run, section, seed = current(), config.proxy, config.seed
+    with run.stage("tokenizer") as stage:
+        folder = run.ledger.folder("tokenizer", PROXY_CODE, section, documents.digest, _tokenizer_digest(config))
+        tokenizer = stage.settle(*tasks.settle_tokenizer(documents, copies.profiles, folder, section))
+    with run.stage("samples") as stage:
+        folder = run.ledger.folder("samples", PROXY_CODE, section, seed, documents.digest, copies.clusters.digest, tokenizer.digest)
+        samples = stage.settle(*tasks.draw(documents, copies.profiles, copies.clusters, tokenizer, folder, section, seed))
+    with run.stage("splits") as stage:
+        folder = run.ledger.folder("proxy_splits", PROXY_CODE, section, seed, samples.digest)
+        splits = stage.settle(*tasks.split(samples, folder, section, seed))
+    with worker_pool(section.workers) as pool:
+        runs, tables = train_proxies(run, pool, config, tokenizer, samples, splits)
+        signals = read_with_reference(run, pool, config, documents, copies, tokenizer, samples, splits, runs)
+    with run.stage("scores") as stage:
+        digests = [copies.clusters.digest, samples.digest, splits.digest, signals.digest, *(tables[name].digest for name in sorted(tables))]
+        folder = run.ledger.folder("sink_scores", RISK_CODE, config.risk, seed, section.suffix_tokens, documents.digest, *digests)
+        scores = stage.settle(*tasks.score(documents, copies.clusters, samples, splits, tables, signals, folder, config))
+    return Scored(tokenizer, samples, splits, tables, signals, scores)
+
+
+def train_proxies(
+    run: Run, pool: Executor, config: AuditConfig, tokenizer: Artifact, samples: Artifact, splits: Artifact
+) -> tuple[dict[str, Artifact], dict[str, Artifact]]:
+    """Train every proxy of the plan; return each run, and the tables over all runs."""
+    root = run.ledger.folder("proxies", PROXY_CODE, config.proxy, config.seed, samples.digest, splits.digest)
+    specs, vocab_size = plan_proxies(config.proxy, config.seed), tokenizer.facts["vocab_size"]
+    with run.stage("proxies", len(specs)) as stage:
+        futures = {
+            spec.name: tasks.train.submit(pool, spec, samples, splits, vocab_size, f"{root}/{spec.name}", config.proxy) for spec in specs
+        }
+        runs, cached = {}, []
+        for name, future in futures.items():
+            runs[name], was_cached = future.result()
+            cached.append(was_cached)
+            stage.advance()
+        tables = dict(gather_runs(list(runs.values()), root))
+        stage.settle(tables["proxy_signals"], all(cached))
+    return runs, tables
+
+
+def read_with_reference(
+    run: Run,
+    pool: Executor,
+    config: AuditConfig,
+    documents: Artifact,
+    copies: Deduplicated,
+    tokenizer: Artifact,
+    samples: Artifact,
+    splits: Artifact,
+    runs: Mapping[str, Artifact],
+) -> Artifact:
+    """Read every distinct text, part by part, with a proxy that never saw it."""
+    first, second = reference_pair(plan_proxies(config.proxy, config.seed))
+    pair = (runs[first.name], runs[second.name])
+    inputs = (documents.digest, copies.clusters.digest, pair[0].digest, pair[1].digest)
+    folder = run.ledger.folder("document_signals", PROXY_CODE, config.proxy, *inputs)
+    identities = store.read_frame(copies.profiles, ["doc_id", "content_hash", "row_hash"])
+    chosen = choose_texts(identities.join(store.read_frame(copies.clusters, ["doc_id", "cluster_id"]), on="doc_id"))
+    names = list(store.part_names(len(documents.parts)))
+    with run.stage("reference", len(names)) as stage:
+        futures, start = [], 0
+        for number, (name, part) in enumerate(zip(names, documents.parts, strict=True)):
+            here = chosen.filter(pl.col("doc_id").is_between(start, start + part.num_rows - 1))
+            start += part.num_rows
+            futures.append(
+                tasks.refer.submit(pool, documents, number, here, tokenizer, samples, splits, pair, f"{folder}/{name}", config.proxy)
+            )
+        return stage.gather("document_signals", folder, futures)
+
+
+def _tokenizer_digest(config: AuditConfig) -> str:
+    """Return the digest of a tokenizer of the user's, whose path alone does not say what is in it."""
+    if config.proxy.tokenizer is None:
+        return ""
+    path = config.proxy.tokenizer
+    return store.file_digest(path if path.endswith(".json") else f"{path}/{tasks.TOKENIZER}")

@@ -1,0 +1,291 @@
+"""One Prefect task per stage, a few lines each: find the result in the ledger, or call the stage and store what it returns.
+
+Prefect's own caching is off: its keys see neither the code that a task calls nor whether a cached file still exists. Tasks take and
+return artifacts, never frames; what they share beyond that comes from the current run.
+"""
+
+from __future__ import annotations
+
+import flows.settings  # noqa: F401  before prefect is imported
+
+# isort: split
+from collections.abc import Mapping
+from concurrent.futures import Executor
+
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from flows.ledger import once
+from pipeline import store
+from pipeline.config import AuditConfig, DedupConfig, InputConfig, ProxyConfig, ReleaseConfig
+from pipeline.corpus.documents import read_corpus
+from pipeline.dedup.candidates import find_candidates
+from pipeline.dedup.clusters import cluster_documents
+from pipeline.dedup.removals import find_removals
+from pipeline.dedup.signatures import SCHEME, compute_signatures
+from pipeline.dedup.verification import verify_candidates
+from pipeline.proxy.reference import run_reference
+from pipeline.proxy.samples import choose_clusters, draw_samples
+from pipeline.proxy.splits import ProxySpec, plan_proxies, split_clusters
+from pipeline.proxy.texts import choose_tokenizer_documents
+from pipeline.proxy.tokenizer import load_tokenizer, parse_tokenizer, serialise_tokenizer, train_tokenizer
+from pipeline.proxy.worker import run_proxy
+from pipeline.release.decisions import decide
+from pipeline.release.filtering import FilteredData, filter_documents
+from pipeline.release.manifest import clear_staging
+from pipeline.risk.scoring import score_documents
+from pipeline.rows import profile_documents, read_texts
+from pipeline.store import Artifact
+from pipeline.tables import (
+    CANDIDATE_PAIRS,
+    CLUSTERS,
+    DECISIONS,
+    DOCUMENT_SIGNALS,
+    DUPLICATE_PAIRS,
+    EXTRACTIONS,
+    PROFILES,
+    PROXIES,
+    PROXY_SIGNALS,
+    PROXY_SPLITS,
+    REMOVALS,
+    SAMPLES,
+    SINK_SCORES,
+    check_documents,
+)
+
+SCRATCH = "scratch"
+TOKENIZER = "tokenizer.json"
+
+
+@task(name="read documents", cache_policy=NO_CACHE)
+def read_documents(config: InputConfig, folder: str) -> tuple[Artifact, bool]:
+    """Read the corpus into documents."""
+    return once(folder, lambda out: read_corpus(config, out))
+
+
+@task(name="profile part", cache_policy=NO_CACHE)
+def profile_part(documents: Artifact, number: int, folder: str) -> tuple[Artifact, bool]:
+    """Profile one part of the documents."""
+
+    def make(out: str) -> Artifact:
+        part = check_documents(store.read_arrow(documents.paths()[number]))
+        return store.publish_frame("profiles", out, profile_documents(part))
+
+    return once(folder, make)
+
+
+@task(name="sign part", cache_policy=NO_CACHE)
+def sign_part(documents: Artifact, number: int, folder: str, config: DedupConfig) -> tuple[Artifact, bool]:
+    """Compute the MinHash signatures of one part of the documents."""
+
+    def make(out: str) -> Artifact:
+        part = check_documents(store.read_arrow(documents.paths()[number]))
+        signatures, facts = compute_signatures(part, config)
+        return store.publish_frame("signatures", out, signatures, {**facts, "scheme": SCHEME})
+
+    return once(folder, make)
+
+
+@task(name="find candidates", cache_policy=NO_CACHE)
+def propose(signatures: Artifact, folder: str, config: DedupConfig) -> tuple[Artifact, bool]:
+    """Propose pairs that share a band."""
+
+    def make(out: str) -> Artifact:
+        pairs, facts = find_candidates(signatures, config, f"{out}/{SCRATCH}")
+        store.remove(f"{out}/{SCRATCH}")
+        return store.publish_frame("candidate_pairs", out, pairs, facts)
+
+    return once(folder, make)
+
+
+@task(name="verify candidates", cache_policy=NO_CACHE)
+def verify(candidates: Artifact, documents: Artifact, signatures: Artifact, folder: str, config: DedupConfig) -> tuple[Artifact, bool]:
+    """Compare candidates exactly."""
+
+    def make(out: str) -> Artifact:
+        pairs = CANDIDATE_PAIRS.check(store.read_frame(candidates))
+        sizes = store.read_frame(signatures, ["doc_id", "num_shingles"])
+        verified, facts = verify_candidates(pairs, documents, sizes, config, f"{out}/{SCRATCH}")
+        store.remove(f"{out}/{SCRATCH}")
+        return store.publish_frame("duplicate_pairs", out, verified, facts)
+
+    return once(folder, make)
+
+
+@task(name="cluster documents", cache_policy=NO_CACHE)
+def cluster(profiles: Artifact, duplicate_pairs: Artifact, folder: str) -> tuple[Artifact, bool]:
+    """Join documents of equal content and verified pairs into clusters."""
+
+    def make(out: str) -> Artifact:
+        identities = store.read_frame(profiles, ["doc_id", "content_hash"])
+        clusters, facts = cluster_documents(identities, DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs)))
+        return store.publish_frame("clusters", out, clusters, facts)
+
+    return once(folder, make)
+
+
+@task(name="choose removals", cache_policy=NO_CACHE)
+def choose(
+    documents: Artifact, clusters: Artifact, duplicate_pairs: Artifact, signatures: Artifact, folder: str, config: DedupConfig
+) -> tuple[Artifact, bool]:
+    """Choose which copies go, each with a kept document that it was compared with."""
+
+    def make(out: str) -> Artifact:
+        frame, pairs = CLUSTERS.check(store.read_frame(clusters)), DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs))
+        sizes = store.read_frame(signatures, ["doc_id", "num_shingles"])
+        removals, facts = find_removals(documents, frame, pairs, sizes, config, f"{out}/{SCRATCH}")
+        store.remove(f"{out}/{SCRATCH}")
+        return store.publish_frame("removals", out, removals, facts)
+
+    return once(folder, make)
+
+
+@task(name="settle tokenizer", cache_policy=NO_CACHE)
+def settle_tokenizer(documents: Artifact, profiles: Artifact, folder: str, config: ProxyConfig) -> tuple[Artifact, bool]:
+    """Train a tokenizer on the corpus, or take the user's."""
+
+    def make(out: str) -> Artifact:
+        if config.tokenizer is not None:
+            tokenizer = load_tokenizer(config.tokenizer)
+        else:
+            chosen = choose_tokenizer_documents(PROFILES.check(store.read_frame(profiles)))
+            tokenizer = train_tokenizer((text for _, text in read_texts(documents, chosen)), config)
+        written = store.write_bytes(f"{out}/{TOKENIZER}", serialise_tokenizer(tokenizer))
+        return store.publish("tokenizer", out, [written], {"vocab_size": tokenizer.get_vocab_size()})
+
+    return once(folder, make)
+
+
+@task(name="draw samples", cache_policy=NO_CACHE)
+def draw(
+    documents: Artifact, profiles: Artifact, clusters: Artifact, tokenizer: Artifact, folder: str, config: ProxyConfig, seed: int
+) -> tuple[Artifact, bool]:
+    """Draw the windows that proxies train on."""
+
+    def make(out: str) -> Artifact:
+        known = store.read_frame(profiles).join(store.read_frame(clusters), on="doc_id")
+        choice = choose_clusters(known, config, seed)
+        texts = read_texts(documents, choice.documents["doc_id"].to_list())
+        path = f"{tokenizer.folder}/{TOKENIZER}"
+        drawn = draw_samples(choice, texts, parse_tokenizer(store.read_bytes(path), where=path), config, seed)
+        return store.publish_frame("samples", out, drawn.samples, drawn.facts)
+
+    return once(folder, make)
+
+
+@task(name="split clusters", cache_policy=NO_CACHE)
+def split(samples: Artifact, folder: str, config: ProxyConfig, seed: int) -> tuple[Artifact, bool]:
+    """Say which proxy trains on which cluster."""
+
+    def make(out: str) -> Artifact:
+        drawn = SAMPLES.check(store.read_frame(samples))
+        return store.publish_frame("proxy_splits", out, split_clusters(drawn, plan_proxies(config, seed), config, seed))
+
+    return once(folder, make)
+
+
+@task(name="train proxy", cache_policy=NO_CACHE)
+def train(
+    pool: Executor, spec: ProxySpec, samples: Artifact, splits: Artifact, vocab_size: int, folder: str, config: ProxyConfig
+) -> tuple[Artifact, bool]:
+    """Train one proxy in a process of its own and probe it."""
+    return once(folder, lambda out: pool.submit(run_proxy, spec, samples.folder, splits.folder, config, vocab_size, out).result())
+
+
+@task(name="read part with a reference", cache_policy=NO_CACHE)
+def refer(
+    pool: Executor,
+    documents: Artifact,
+    number: int,
+    chosen: pl.DataFrame,
+    tokenizer: Artifact,
+    samples: Artifact,
+    splits: Artifact,
+    runs: tuple[Artifact, Artifact],
+    folder: str,
+    config: ProxyConfig,
+) -> tuple[Artifact, bool]:
+    """Run one forward pass over the distinct texts of one part of the documents."""
+
+    def make(out: str) -> Artifact:
+        path, folders = documents.paths()[number], (runs[0].folder, runs[1].folder)
+        vocabulary = f"{tokenizer.folder}/{TOKENIZER}"
+        part = pool.submit(run_reference, path, chosen, vocabulary, samples.folder, splits.folder, folders, config, out, "part-00000")
+        return store.publish("document_signals", out, [part.result()])
+
+    return once(folder, make)
+
+
+@task(name="score documents", cache_policy=NO_CACHE)
+def score(
+    documents: Artifact,
+    clusters: Artifact,
+    samples: Artifact,
+    splits: Artifact,
+    runs: Mapping[str, Artifact],
+    document_signals: Artifact,
+    folder: str,
+    config: AuditConfig,
+) -> tuple[Artifact, bool]:
+    """Predict from signals which documents a large model will memorize."""
+
+    def make(out: str) -> Artifact:
+        scores, facts = score_documents(
+            lambda: (check_documents(part) for part in store.iter_arrow(documents)),
+            CLUSTERS.check(store.read_frame(clusters)),
+            SAMPLES.check(store.read_frame(samples)),
+            PROXY_SPLITS.check(store.read_frame(splits)),
+            PROXIES.check(store.read_frame(runs["proxies"])),
+            PROXY_SIGNALS.check(store.read_frame(runs["proxy_signals"])),
+            EXTRACTIONS.check(store.read_frame(runs["extractions"])),
+            DOCUMENT_SIGNALS.check(store.read_frame(document_signals)),
+            config.risk,
+            config.proxy.suffix_tokens,
+            config.seed,
+        )
+        return store.publish_frame("sink_scores", out, scores, facts)
+
+    return once(folder, make)
+
+
+@task(name="decide", cache_policy=NO_CACHE)
+def decide_documents(
+    profiles: Artifact,
+    clusters: Artifact,
+    removals: Artifact,
+    duplicate_pairs: Artifact,
+    scores: Artifact,
+    folder: str,
+    config: ReleaseConfig,
+) -> tuple[Artifact, bool]:
+    """Give every document one action with one reason."""
+
+    def make(out: str) -> Artifact:
+        decisions = decide(
+            store.read_frame(profiles),
+            CLUSTERS.check(store.read_frame(clusters)),
+            REMOVALS.check(store.read_frame(removals)),
+            SINK_SCORES.check(store.read_frame(scores)),
+            config,
+            DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs)),
+        )
+        return store.publish_frame("decisions", out, decisions)
+
+    return once(folder, make)
+
+
+@task(name="filter documents", cache_policy=NO_CACHE)
+def filter_rows(
+    documents: Artifact, decisions: Artifact, scores: Artifact, clusters: Artifact, folder: str, config: ReleaseConfig
+) -> FilteredData:
+    """Write the rows that stay into a staging folder, emptied first."""
+    clear_staging(folder)
+    return filter_documents(
+        documents,
+        DECISIONS.check(store.read_frame(decisions)),
+        folder,
+        config,
+        SINK_SCORES.check(store.read_frame(scores)),
+        CLUSTERS.check(store.read_frame(clusters)),
+    )

@@ -1,0 +1,83 @@
+"""Parquet and Arrow files, read in batches small enough to hold whatever the size of the file or of its row groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.corpus.files import InputFile
+from pipeline.errors import InputError
+
+BATCH_BYTES = 8 << 20
+MAX_BATCH_ROWS = 4096
+ARROW_FILE_MAGIC = b"ARROW1"
+
+
+def schema_of(file: InputFile) -> pa.Schema:
+    """Read the file's own schema, metadata included."""
+    with _explained(file), fsspec.core.open(file.path, "rb").open() as stream:
+        return pq.read_schema(stream) if file.format == "parquet" else _arrow_reader(stream).schema
+
+
+def read(file: InputFile) -> Iterator[pa.Table]:
+    """Yield a file's rows in the file's own types.
+
+    Raises: InputError when the bytes are damaged, or a string is not UTF-8.
+    """
+    with _explained(file), _open(file) as stream:
+        for table in _parquet(stream) if file.format == "parquet" else _arrow(stream):
+            table.validate(full=True)  # Arrow trusts its writers; a string that is not UTF-8 would break a later stage
+            yield table
+
+
+class _explained:  # noqa: N801  a context manager is named like a function
+    def __init__(self, file: InputFile) -> None:
+        self.file = file
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, pa.ArrowException | OSError):
+            raise InputError(
+                f"the file cannot be read as {self.file.format}",
+                where=self.file.path,
+                got=str(error)[:200],
+                do="copy or write the file again, or set input.format",
+            ) from error
+
+
+def _open(file: InputFile) -> pa.NativeFile:
+    filesystem, plain = fsspec.core.url_to_fs(file.path)
+    if isinstance(filesystem, fsspec.implementations.local.LocalFileSystem):
+        return pa.memory_map(plain)  # an Arrow file's batches then stay on disk until they are used
+    return pa.PythonFile(filesystem.open(plain, "rb"), mode="r")
+
+
+def _parquet(stream: pa.NativeFile) -> Iterator[pa.Table]:
+    file = pq.ParquetFile(stream)
+    size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups))
+    for batch in file.iter_batches(batch_size=_batch_rows(size, file.metadata.num_rows)):
+        yield pa.Table.from_batches([batch], schema=file.schema_arrow)
+
+
+def _arrow(stream: pa.NativeFile) -> Iterator[pa.Table]:
+    reader = _arrow_reader(stream)
+    is_file = isinstance(reader, pa.RecordBatchFileReader)
+    for batch in (reader.get_batch(number) for number in range(reader.num_record_batches)) if is_file else reader:
+        step = _batch_rows(batch.nbytes, batch.num_rows)
+        for start in range(0, batch.num_rows, step):
+            yield pa.Table.from_batches([batch.slice(start, step)], schema=reader.schema)
+
+
+def _arrow_reader(stream: pa.NativeFile) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
+    is_file = stream.read(len(ARROW_FILE_MAGIC)) == ARROW_FILE_MAGIC
+    stream.seek(0)
+    return pa.ipc.open_file(stream) if is_file else pa.ipc.open_stream(stream)
+
+
+def _batch_rows(num_bytes: int, num_rows: int) -> int:
+    return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES * num_rows // max(num_bytes, 1)))

@@ -1,0 +1,158 @@
+"""The first stage: a corpus becomes the `documents` table, part by part, the user's columns untouched.
+
+Rows get their number in path-sorted input as doc_id. The text moves to the column `text`, every other column to `user.NAME` in its own
+type; the original schema, metadata included, goes into the artifact's facts so that `pipeline.rows` can give back what came in. Memory
+holds one part and one batch, whatever the size of the corpus.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config import InputConfig
+from pipeline.corpus.batches import Batch, Corpus, open_files
+from pipeline.corpus.columns import Columns, guess_columns
+from pipeline.corpus.files import digest_files, digests
+from pipeline.corpus.hub import describe_dataset, open_dataset
+from pipeline.corpus.listing import is_saved_dataset, list_files
+from pipeline.corpus.parts import SizedRows, cut_parts
+from pipeline.corpus.row_hash import row_hashes
+from pipeline.corpus.schemas import check_storable
+from pipeline.errors import InputError
+from pipeline.rows import encode_schema
+from pipeline.store import Artifact, publish, write_part
+from pipeline.tables import DOCUMENT_FIELDS, USER_PREFIX, check_documents
+from pipeline.text import content_hashes
+
+MAX_LISTED = 1000
+"""Files and sources that the facts list one by one; beyond it only their number and digest stay."""
+
+
+def read_corpus(config: InputConfig, folder: str) -> Artifact:
+    """Read the corpus into a `documents` table under `folder`.
+
+    Facts: schema (base64 of the Arrow IPC schema), text_column, id_column, source_column, num_rows, num_null_texts, bytes (of text),
+    input_bytes, num_files, files (path, bytes, digest), input_digest, num_sources, sources (rows each), encodings (text files each),
+    skipped (files left out, by reason).
+
+    Raises: InputError saying what in the input cannot be read or trusted.
+    """
+    corpus = _open(config)
+    columns = guess_columns(corpus.schema, config)
+    _refuse_textless(corpus, columns)
+    check_storable(corpus.schema)
+    tally = _Tally()
+    documents = _documents(corpus.batches(), columns, tally)
+    parts = [
+        write_part(folder, f"part-{number:05d}", check_documents(part))
+        for number, part in enumerate(cut_parts(documents, config.rows_per_part, config.bytes_per_part))
+    ]
+    if not parts:
+        raise InputError("the input holds no rows", where=", ".join(config.paths) or str(config.dataset), do="check what input.paths names")
+    return publish("documents", folder, parts, _facts(corpus, columns, tally))
+
+
+def input_digest(config: InputConfig) -> str:
+    """Return a digest of the names and bytes of everything that would be read: under the same settings, equal digests are equal rows.
+
+    Raises: InputError as `find_files` does.
+    """
+    return digest_files(describe_dataset(config) if _is_hub(config) else digests(list_files(config).files))
+
+
+def read_schema(config: InputConfig) -> pa.Schema:
+    """Return the schema that all files share, which `guess_columns` takes; reads JSONL whole, of other formats the heads."""
+    return _open(config).schema
+
+
+def _is_hub(config: InputConfig) -> bool:
+    return config.dataset is not None and not (Path(config.dataset).is_dir() and is_saved_dataset(config.dataset))
+
+
+def _open(config: InputConfig) -> Corpus:
+    return open_dataset(config) if _is_hub(config) else open_files(config)
+
+
+def _refuse_textless(corpus: Corpus, columns: Columns) -> None:
+    for file, schema in corpus.schemas:
+        if columns.text not in schema.names:
+            raise InputError(
+                f"the file has no column {columns.text}",
+                where=file,
+                wanted=f"the text in column {columns.text}, as in the other files",
+                got=f"columns {', '.join(schema.names)}",
+                do="leave the file out, or rename its column",
+            )
+
+
+class _Tally:
+    """Count what passes on the way to disk."""
+
+    def __init__(self) -> None:
+        self.num_rows = self.num_null_texts = self.num_text_bytes = 0
+        self.sources: Counter[str] = Counter()
+
+    def add(self, documents: pa.Table) -> None:
+        text = documents.column("text")
+        self.num_rows += len(text)
+        self.num_null_texts += text.null_count
+        self.num_text_bytes += pc.sum(pc.binary_length(text)).as_py() or 0
+        self.sources.update({str(item["values"]): item["counts"] for item in pc.value_counts(documents.column("source")).to_pylist()})
+
+
+def _documents(batches: Iterable[Batch], columns: Columns, tally: _Tally) -> Iterator[SizedRows]:
+    for batch in batches:
+        if batch.rows.num_rows:
+            documents, sizes = _to_documents(batch, columns, tally.num_rows)
+            tally.add(documents)
+            yield documents, sizes
+
+
+def _to_documents(batch: Batch, columns: Columns, first_id: int) -> SizedRows:
+    rows = batch.rows
+    text = rows.column(columns.text).combine_chunks().cast(pa.large_string())
+    hashes, sizes = row_hashes(rows)
+    ours = [
+        pa.array(np.arange(first_id, first_id + rows.num_rows), pa.int64()),
+        _named(rows, columns.source, batch.sources),
+        _named(rows, columns.id, batch.ids),
+        content_hashes(text),
+        hashes,
+        text,
+    ]
+    theirs = [field for field in rows.schema if field.name != columns.text]
+    fields = [*DOCUMENT_FIELDS, *(field.with_name(USER_PREFIX + field.name) for field in theirs)]
+    return pa.Table.from_arrays([*ours, *(rows.column(field.name) for field in theirs)], schema=pa.schema(fields)), sizes
+
+
+def _named(rows: pa.Table, column: str | None, otherwise: Iterable[str]) -> pa.Array:
+    fallback = pa.array(otherwise, pa.large_string())
+    return fallback if column is None else pc.coalesce(rows.column(column).combine_chunks().cast(pa.large_string()), fallback)
+
+
+def _facts(corpus: Corpus, columns: Columns, tally: _Tally) -> dict[str, Any]:
+    sources = sorted(tally.sources.items(), key=lambda item: (-item[1], item[0]))
+    return {
+        "schema": encode_schema(corpus.schema),
+        "text_column": columns.text,
+        "id_column": columns.id,
+        "source_column": columns.source,
+        "num_rows": tally.num_rows,
+        "num_null_texts": tally.num_null_texts,
+        "bytes": tally.num_text_bytes,
+        "input_bytes": sum(file["bytes"] or 0 for file in corpus.files),
+        "num_files": len(corpus.files),
+        "files": list(corpus.files[:MAX_LISTED]),
+        "input_digest": digest_files(corpus.files),
+        "num_sources": len(sources),
+        "sources": dict(sources[:MAX_LISTED]),
+        "encodings": dict(sorted(corpus.encodings.items())),
+        "skipped": dict(corpus.skipped),
+    }

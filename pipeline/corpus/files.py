@@ -1,0 +1,90 @@
+"""One file of the user's: its name, how it is opened, the digest of its bytes, and what its first bytes say of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import IO, Any
+
+import fsspec
+import pyarrow as pa
+
+from pipeline.store import digest_of, file_digest
+
+FORMATS = {
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
+    **dict.fromkeys((".csv", ".tsv"), "csv"),
+    **dict.fromkeys((".arrow", ".feather", ".ipc"), "arrow"),
+    **dict.fromkeys(("", ".txt", ".text", ".md", ".rst"), "text"),
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+SNIFFED_BYTES = 1 << 16
+UTF_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
+JSON_LINES = re.compile(rb"(\xef\xbb\xbf)?\s*\{[^\n]*(\}\s*\n\s*(\{|$)|$)")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """Name one file: its path or URL, the name that documents carry (relative to the common root), how it is read, its size in bytes."""
+
+    path: str
+    name: str
+    format: str
+    compression: str | None
+    num_bytes: int
+
+
+def digests(files: Iterable[InputFile]) -> list[dict[str, Any]]:
+    """Return name, size and BLAKE3 digest of every file's bytes."""
+    return [{"path": file.name, "bytes": file.num_bytes, "digest": file_digest(file.path)} for file in files]
+
+
+def digest_files(described: Iterable[Mapping[str, Any]]) -> str:
+    """Return one digest of described files."""
+    return digest_of([[file["path"], file["digest"]] for file in described])
+
+
+def open_bytes(file: InputFile) -> IO[bytes]:
+    """Open a file for reading, decompressing on the way."""
+    raw = fsspec.core.open(file.path, "rb").open()
+    if file.compression is None:
+        return raw
+    return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), file.compression)
+
+
+def size_of(path: str) -> int:
+    """Return a file's size in bytes."""
+    filesystem, plain = fsspec.core.url_to_fs(path)
+    return int(filesystem.size(plain))
+
+
+def split_name(path: str) -> tuple[str | None, str | None]:
+    """Return the format and the compression that a file's name says, None for neither."""
+    name = PurePosixPath(path.lower())
+    compression = COMPRESSIONS.get(name.suffix)
+    kind = FORMATS.get(PurePosixPath(name.stem).suffix if compression else name.suffix)
+    if compression and kind in ("parquet", "arrow"):
+        return None, compression  # they compress within: nobody packs them whole
+    return kind, compression
+
+
+def is_binary(path: str, compression: str | None) -> bool:
+    """Say whether a file without a telling name holds something else than text: a NUL near its start, and no UTF-16 mark."""
+    start = _start(path, compression)
+    return b"\0" in start and not start.startswith(UTF_MARKS)
+
+
+def is_json_lines(path: str, compression: str | None) -> bool:
+    """Say whether a file called .json begins with a whole object on its first line and, if there is a second, another there."""
+    return JSON_LINES.match(_start(path, compression)) is not None
+
+
+def _start(path: str, compression: str | None) -> bytes:
+    with open_bytes(InputFile(path, path, "text", compression, 0)) as stream:
+        try:
+            return bytes(stream.read(SNIFFED_BYTES))
+        except OSError:
+            return b""  # a damaged archive is reported when it is read

@@ -1,0 +1,72 @@
+"""Keep policy: the total order in which a cluster's members are considered, the first the most worth keeping."""
+
+from __future__ import annotations
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config import DedupConfig
+from pipeline.errors import ConfigError
+from pipeline.store import Artifact, iter_arrow
+from pipeline.tables import DOCUMENT_FIELDS, USER_PREFIX, Clusters
+
+COLUMNS = ("doc_id", "source", "content_hash", "row_hash", "text")
+
+
+def read_members(documents: Artifact, clusters: Clusters, config: DedupConfig) -> pl.DataFrame:
+    """Return what the policy looks at for every document in a cluster of two or more, all parts."""
+    shared = clusters.filter(pl.col("cluster_size") > 1).select("doc_id", "cluster_id")
+    wanted = [*COLUMNS, *(USER_PREFIX + name for name in (config.quality_column, config.earliest_column) if name)]
+    try:
+        frames = [_attributes(part, config).join(shared, on="doc_id") for part in iter_arrow(documents, wanted)]
+    except pa.ArrowInvalid:
+        _explain_missing_columns(next(iter_arrow(documents)), config)
+        raise
+    return pl.concat(frames) if frames else _attributes(DOCUMENT_FIELDS.empty_table(), config).join(shared, on="doc_id")
+
+
+def order_members(members: pl.DataFrame, config: DedupConfig) -> pl.DataFrame:
+    """Sort members by cluster and, in it, by the rules in their order, then content hash, row hash."""
+    ranks = {source: rank for rank, source in enumerate(config.source_priority)}
+    keys = {
+        "source_priority": pl.col("source").replace_strict(ranks, default=len(ranks), return_dtype=pl.Int64),
+        "quality": -pl.col("quality") if config.quality_column else None,
+        "longest": -pl.col("num_bytes"),
+        "shortest": pl.col("num_bytes"),
+        "earliest": pl.col("earliest") if config.earliest_column else None,
+    }
+    order = [keys[rule] for rule in config.keep if keys[rule] is not None]
+    return members.sort("cluster_id", *order, "content_hash", "row_hash", "doc_id", nulls_last=True).select(
+        "cluster_id", "content_hash", "doc_id"
+    )
+
+
+def _attributes(part: pa.Table, config: DedupConfig) -> pl.DataFrame:
+    columns = {name: part[name] for name in COLUMNS if name != "text"}
+    columns["content_hash"] = columns["content_hash"].cast(pa.large_binary())
+    columns["row_hash"] = columns["row_hash"].cast(pa.large_binary())
+    columns["num_bytes"] = pc.fill_null(pc.binary_length(part["text"]), 0).cast(pa.int64())
+    if config.quality_column:
+        columns["quality"] = part[USER_PREFIX + config.quality_column]
+    if config.earliest_column:
+        columns["earliest"] = part[USER_PREFIX + config.earliest_column]
+    frame = pl.DataFrame(pl.from_arrow(pa.table(columns)))
+    if not config.quality_column:
+        return frame
+    if not frame.schema["quality"].is_numeric() and frame.schema["quality"] != pl.Null:
+        raise ConfigError(
+            "the quality column does not hold numbers",
+            where="dedup.quality_column",
+            got=f"{config.quality_column}: {frame.schema['quality']}",
+        )
+    # not-a-number is no quality; null sorts last
+    return frame.with_columns(pl.col("quality").cast(pl.Float64).fill_nan(None))
+
+
+def _explain_missing_columns(part: pa.Table, config: DedupConfig) -> None:
+    known = [column.removeprefix(USER_PREFIX) for column in part.column_names if column.startswith(USER_PREFIX)]
+    for setting in ("quality_column", "earliest_column"):
+        name = getattr(config, setting)
+        if name is not None and name not in known:
+            raise ConfigError("no such column in the corpus", where=f"dedup.{setting}", wanted=f"one of {known}", got=name)

@@ -1,0 +1,118 @@
+"""Token losses from hidden states, with the vocabulary's probabilities computed once and used for everything.
+
+At these sizes the logits cost as much as the whole body. So the loss forms its own gradient while the probabilities are at hand, and all
+of it runs in blocks of rows through buffers that are used again, because fresh megabytes from the system cost more than the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCK = 256
+
+
+@dataclass(frozen=True)
+class TokenStatistics:
+    """Hold per predicted token (N,): loss in nats, whether it was the argmax, and its z-score among the vocabulary."""
+
+    loss: Tensor
+    is_argmax: Tensor
+    z_score: Tensor
+
+
+class MeanTokenLoss(torch.autograd.Function):
+    """Compute the mean of -log p over targets (N,) from hidden states (N, D) and an output matrix (V, D)."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Form both gradients at once, block by block."""
+        losses, hidden_grad, weight_grad = hidden.new_empty(len(targets)), torch.empty_like(hidden), torch.zeros_like(weight)
+        buffer = hidden.new_empty(min(BLOCK, len(targets)), len(weight))
+        share = 1.0 / len(targets)
+        for rows in _blocks(len(targets)):
+            gradient, target_logit = _shifted_logits(hidden[rows], weight, targets[rows], buffer)
+            total = gradient.exp_().sum(1, keepdim=True)
+            losses[rows] = total.log()[:, 0] - target_logit
+            _to_gradient(gradient, share / total, targets[rows], torch.full_like(target_logit, share))
+            torch.mm(gradient, weight, out=hidden_grad[rows])
+            weight_grad.addmm_(gradient.t(), hidden[rows])
+        ctx.save_for_backward(hidden_grad, weight_grad)
+        ctx.mark_non_differentiable(losses)
+        return losses.mean(), losses
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Scale the gradients that the forward pass left."""
+        hidden_grad, weight_grad = ctx.saved_tensors
+        return hidden_grad * grad_outputs[0], weight_grad * grad_outputs[0], None
+
+
+def mean_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean loss in nats, differentiable once, and the losses of the tokens (N,), which are only to be looked at."""
+    return MeanTokenLoss.apply(hidden, weight, targets)
+
+
+@torch.no_grad()
+def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Return -log p of each target (N,) in nats."""
+    losses = hidden.new_empty(len(targets))
+    buffer = hidden.new_empty(min(BLOCK, len(targets)), len(weight))
+    for rows in _blocks(len(targets)):
+        logits, target_logit = _shifted_logits(hidden[rows], weight, targets[rows], buffer)
+        losses[rows] = logits.exp_().sum(1).log_() - target_logit
+    return losses
+
+
+@torch.no_grad()
+def token_statistics(hidden: Tensor, weight: Tensor, targets: Tensor) -> TokenStatistics:
+    """Return loss, argmax hit and z-score of each target (N,)."""
+    buffers = hidden.new_empty(2, min(BLOCK, len(targets)), len(weight))
+    parts = [block_statistics(hidden[rows], weight, targets[rows], buffers)[0] for rows in _blocks(len(targets))]
+    return join_statistics(parts)
+
+
+def block_statistics(hidden: Tensor, weight: Tensor, targets: Tensor, buffers: Tensor) -> tuple[TokenStatistics, Tensor]:
+    """Return the statistics of a block of n targets and the probabilities (n, V), which lie in `buffers` (2, at least n, V).
+
+    z = (log p - mu) / sigma, where mu and sigma are mean and standard deviation of log p over the vocabulary under the model.
+    Source: Zhang et al. 2024, "Min-K%++", equation 3.
+    """
+    logits, target_logit = _shifted_logits(hidden, weight, targets, buffers[0])
+    probabilities = torch.exp(logits, out=buffers[1][: len(targets)])
+    total = probabilities.sum(1)
+    probabilities.div_(total[:, None])
+    first = torch.bmm(probabilities[:, None], logits[:, :, None])[:, 0, 0]
+    second = torch.bmm(probabilities[:, None], logits.square_()[:, :, None])[:, 0, 0]
+    sigma = (second - first.square()).clamp_min(1e-12).sqrt()
+    # the maximum is 0 after the shift
+    return TokenStatistics(total.log() - target_logit, target_logit == 0, (target_logit - first) / sigma), probabilities
+
+
+def logit_gradient(probabilities: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Turn probabilities (n, V), in place, into the gradient of the losses weighted by `weights` (n,)."""
+    return _to_gradient(probabilities, weights[:, None], targets, weights)
+
+
+def join_statistics(parts: list[TokenStatistics]) -> TokenStatistics:
+    """Concatenate the statistics of blocks."""
+    return TokenStatistics(*(torch.cat([getattr(part, name) for part in parts]) for name in ("loss", "is_argmax", "z_score")))
+
+
+def _blocks(num_rows: int) -> Iterator[slice]:
+    return (slice(start, min(start + BLOCK, num_rows)) for start in range(0, num_rows, BLOCK))
+
+
+def _shifted_logits(hidden: Tensor, weight: Tensor, targets: Tensor, buffer: Tensor) -> tuple[Tensor, Tensor]:
+    logits = torch.mm(hidden, weight.t(), out=buffer[: len(targets)])
+    logits.sub_(logits.amax(1, keepdim=True))
+    return logits, logits.gather(1, targets[:, None])[:, 0]
+
+
+def _to_gradient(exponentials: Tensor, scale: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Return scale * exponentials (n, V), less the weight at each row's target; in place."""
+    return exponentials.mul_(scale).scatter_add_(1, targets[:, None], -weights[:, None])

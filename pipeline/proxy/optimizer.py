@@ -1,0 +1,67 @@
+"""AdamW over one flat vector that all parameters are views of.
+
+A handful of operations a step whatever the number of layers, the preconditioner at hand for absorption, and 130 MB less memory in every
+worker than `torch.optim`, which loads the compiler.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+
+BETAS = (0.9, 0.95)
+EPSILON = 1e-8
+MAX_GRAD_NORM = 1.0
+
+
+class AdamW:
+    """Hold the moments of a model's parameters, and lay the parameters themselves into one vector.
+
+    Source: Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2 (decoupled decay, here of matrices only).
+    """
+
+    def __init__(self, model: nn.Module, weight_decay: float) -> None:
+        matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+        vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+        self.parameters: list[nn.Parameter] = [*matrices, *vectors]
+        ends = list(accumulate(parameter.numel() for parameter in self.parameters))
+        self.bounds = list(zip([0, *ends[:-1]], ends, strict=True))
+        self.num_decayed = sum(parameter.numel() for parameter in matrices)
+        self.weight_decay = weight_decay
+        self.values = torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
+        for parameter, (start, end) in zip(self.parameters, self.bounds, strict=True):
+            parameter.data = self.values[start:end].view(parameter.shape)
+        self.first = torch.zeros_like(self.values)
+        self.second = torch.zeros_like(self.values)
+        self.num_steps = 0
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Clip the gradients at norm 1, update every parameter at learning rate `rate`, and drop the gradients."""
+        gradient = torch.cat([_gradient(parameter) for parameter in self.parameters])
+        gradient.mul_((MAX_GRAD_NORM / (torch.linalg.vector_norm(gradient) + 1e-6)).clamp_max(1.0))
+        self.num_steps += 1
+        self.first.lerp_(gradient, 1.0 - BETAS[0])
+        self.second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1.0 - BETAS[1])
+        self.values[: self.num_decayed].mul_(1.0 - rate * self.weight_decay)
+        self.values.addcdiv_(self.first, self._denominator(), value=-rate / (1.0 - BETAS[0] ** self.num_steps))
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def preconditioner(self) -> dict[nn.Parameter, Tensor]:
+        """Return P = 1 / (sqrt(v_hat) + eps) for every parameter, as of the last step."""
+        inverse = self._denominator().reciprocal()
+        return {
+            parameter: inverse[start:end].view(parameter.shape)
+            for parameter, (start, end) in zip(self.parameters, self.bounds, strict=True)
+        }
+
+    def _denominator(self) -> Tensor:
+        assert self.num_steps, "the preconditioner exists from the first step on"
+        return (self.second / (1.0 - BETAS[1] ** self.num_steps)).sqrt_().add_(EPSILON)
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter).reshape(-1) if parameter.grad is None else parameter.grad.reshape(-1)

@@ -1,0 +1,107 @@
+"""A pass over windows that changes nothing: losses, Min-K%++, extraction, and per-sample gradients if a metric is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.config import ProxyConfig
+from pipeline.proxy.batches import Batch, Indices, Windows, make_batch, order_probe, sum_by_owner
+from pipeline.proxy.extraction import Floats, mean_loss, score_extraction
+from pipeline.proxy.gradients import Preconditioner, sample_gradients
+from pipeline.proxy.losses import TokenStatistics, token_statistics
+from pipeline.proxy.model import ProxyModel, count_flops
+
+MIN_K_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Hold one value per window (M,), in order of `indices`; NaN where a window is too short or nothing was asked.
+
+    `preconditioned` is g'Pg without the learning rate; `flops` is what the pass cost.
+    """
+
+    indices: Indices
+    loss: Floats
+    prompt_loss: Floats
+    suffix_loss: Floats
+    min_k_plus_plus: Floats
+    grad_norm: Floats
+    preconditioned: Floats
+    is_scored: npt.NDArray[np.bool_]
+    memorization_score: Floats
+    greedy_match: npt.NDArray[np.int32]
+    suffix_log_prob: Floats
+    flops: float
+
+
+def probe_windows(
+    model: ProxyModel, windows: Windows, members: Indices, config: ProxyConfig, preconditioner: Preconditioner | None = None
+) -> Probe:
+    """Pass once over the member windows; with a preconditioner also backward, for per-sample gradients."""
+    columns: list[tuple[npt.NDArray[np.generic], ...]] = []
+    flops = 0.0
+    for indices in order_probe(windows, members, config.batch_windows):
+        batch = make_batch(windows, indices)
+        gradients = None
+        if preconditioner is None:
+            statistics = _forward(model, batch)
+        else:
+            statistics, gradients = sample_gradients(model, batch, preconditioner)
+        unknown = np.full(len(indices), np.nan, dtype=np.float32)
+        norms = unknown if gradients is None else gradients.squared_norm.sqrt().numpy()
+        metric = unknown if gradients is None else gradients.preconditioned.numpy()
+        columns.append((indices, *_summarise(statistics, batch, windows.lengths[indices], config, norms, metric)))
+        # activations' half of the backward pass, and the products that form the gradients
+        flops += count_flops(model, batch.tokens.shape[1]) * float(batch.counts.sum()) * (1 if preconditioner is None else 3)
+    joined = [np.concatenate(parts) for parts in zip(*columns, strict=True)]
+    order = np.argsort(joined[0], kind="stable")
+    return Probe(*(column[order] for column in joined), flops=flops)
+
+
+@torch.no_grad()
+def _forward(model: ProxyModel, batch: Batch) -> TokenStatistics:
+    hidden = model(batch.tokens)
+    flat = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch.places)
+    return token_statistics(flat, model.head.weight, batch.targets)
+
+
+def _summarise(
+    statistics: TokenStatistics, batch: Batch, lengths: Indices, config: ProxyConfig, norms: Floats, metric: Floats
+) -> tuple[npt.NDArray[np.generic], ...]:
+    mean = (sum_by_owner(statistics.loss, batch) / batch.counts.clamp_min(1)).numpy()
+    loss = _spread(statistics.loss, batch, 0.0)
+    is_argmax = _spread(statistics.is_argmax.to(torch.float32), batch, 0.0) > 0
+    prompt, suffix = config.prompt_tokens, config.suffix_tokens
+    scores = score_extraction(loss, is_argmax, lengths, prompt, suffix)
+    return (
+        mean,
+        mean_loss(loss, lengths, 0, prompt),
+        mean_loss(loss, lengths, prompt, prompt + suffix),
+        _lowest_mean(_spread(statistics.z_score, batch, np.inf), batch),
+        norms,
+        metric,
+        scores.is_scored,
+        scores.memorization_score,
+        scores.greedy_match,
+        scores.suffix_log_prob,
+    )
+
+
+def _spread(values: torch.Tensor, batch: Batch, fill: float) -> Floats:
+    """Lay per-token values (N,) out as (B, T), column t about token t."""
+    spread = torch.full(batch.tokens.shape, fill)
+    spread.view(-1)[batch.places + 1] = values
+    return spread.numpy()
+
+
+def _lowest_mean(z_scores: Floats, batch: Batch) -> Floats:
+    """Average the lowest fifth of a window's z-scores, at least one. Source: Zhang et al. 2024, "Min-K%++", equation 4."""
+    counts = np.maximum(np.ceil(MIN_K_SHARE * batch.counts.numpy()), 1).astype(np.int64)
+    ordered = np.sort(z_scores, axis=1)
+    taken = np.arange(ordered.shape[1])[None] < counts[:, None]
+    return (np.where(taken, ordered, 0.0).sum(1, dtype=np.float64) / counts).astype(np.float32)

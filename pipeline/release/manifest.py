@@ -1,0 +1,198 @@
+"""Publish a release whole or not at all, and prove later that not one byte of it has changed.
+
+Write, audit, publish: everything is written to a staging folder beside the place where it will be seen. `manifest.json` names every
+file with rows, bytes and digest, and the parents it came from; `_SUCCESS`, written last, holds the manifest's own digest. Only a
+release whose verdict is not FAIL is given `_SUCCESS` and moved. On a local disk the move is one rename. An object store has none, so
+there objects are copied with `_SUCCESS` last: until it stands, a folder is not a release, and `verify_release` says so.
+
+No clock and no machine name enters: the same parents give the same manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import fsspec
+
+from pipeline.errors import IntegrityError
+from pipeline.release.filtering import FilteredData
+from pipeline.release.gates import Gate, Verdict, verdict_of
+from pipeline.store import Part, file_digest, read_bytes, write_bytes
+
+CARD, MANIFEST, SUCCESS = "README.md", "manifest.json", "_SUCCESS"
+FORMAT = 1
+DIGEST = "blake3-128"
+
+Requirement = Literal["pass", "warn", "any"]
+ALLOWED: Mapping[Requirement, tuple[Verdict, ...]] = {"pass": ("PASS",), "warn": ("PASS", "WARN"), "any": ("PASS", "WARN", "FAIL")}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Describe a release: its files (paths under its folder), what it came from, and how it was judged."""
+
+    name: str
+    verdict: Verdict
+    files: tuple[Part, ...]
+    parents: Mapping[str, Any]
+    gates: tuple[Mapping[str, Any], ...]
+
+    def to_json(self) -> str:
+        """Return the manifest as JSON with sorted keys."""
+        described = {"format": FORMAT, "digest": DIGEST, "name": self.name, "verdict": self.verdict, "parents": self.parents}
+        files = [asdict(part) for part in self.files]
+        return json.dumps({**described, "files": files, "gates": self.gates}, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """Tell what was verified: the release's manifest, and how many files and rows it holds."""
+
+    folder: str
+    manifest: Manifest
+    num_files: int
+    num_rows: int
+
+
+def staging_folder(release: str) -> str:
+    """Return the folder in which a release is prepared: `NAME/.staging-RUN` for `NAME/RUN`."""
+    parent, _, run = release.rstrip("/").rpartition("/")
+    return f"{parent}/.staging-{run}" if parent else f".staging-{run}"
+
+
+def clear_staging(staging: str) -> None:
+    """Remove what an interrupted run left in a staging folder.
+
+    Raises: IntegrityError when the folder is not named as a staging folder.
+    """
+    if not staging.rstrip("/").rsplit("/", 1)[-1].startswith(".staging-"):
+        raise IntegrityError("refusing to clear a folder that is not a staging folder", where=staging, wanted="a name such as .staging-RUN")
+    filesystem, plain = fsspec.core.url_to_fs(staging)
+    if filesystem.exists(plain):
+        filesystem.rm(plain, recursive=True)
+
+
+def seal(filtered: FilteredData, name: str, card: str, gates: Sequence[Gate], parents: Mapping[str, Any]) -> Manifest:
+    """Write the card and the manifest beside the shards in staging and, unless a gate failed, `_SUCCESS` last.
+
+    parents: small JSON values, by convention `input_digest, config_digest, decisions_digest, code_versions, seeds, minhash_scheme`.
+    """
+    staging = filtered.folder
+    files = (write_bytes(f"{staging}/{CARD}", card.encode()), *filtered.shards)
+    ordered = tuple(sorted(files, key=lambda part: part.path))
+    manifest = Manifest(name, verdict_of(gates), ordered, dict(parents), tuple(gate.to_dict() for gate in gates))
+    written = write_bytes(f"{staging}/{MANIFEST}", manifest.to_json().encode())
+    if manifest.verdict != "FAIL":
+        write_bytes(f"{staging}/{SUCCESS}", f"{written.digest}\n".encode())
+    return manifest
+
+
+def publish_release(staging: str, release: str) -> VerifyResult:
+    """Make a sealed staging folder visible as `release`; an equal release that already stands there is left as it is.
+
+    Raises: IntegrityError when staging is not whole, its verdict is FAIL, or other data stands at `release`: a published dataset is
+    never rewritten.
+    """
+    verify_release(staging, "warn")
+    filesystem, plain = fsspec.core.url_to_fs(release)
+    if filesystem.exists(f"{plain}/{SUCCESS}"):
+        _refuse_other_release(staging, release)
+        clear_staging(staging)
+    elif _is_local(filesystem):
+        _rename(Path(fsspec.core.url_to_fs(staging)[1]), Path(plain))
+    else:
+        _copy(filesystem, fsspec.core.url_to_fs(staging)[1], plain)
+        clear_staging(staging)
+    return verify_release(release, "warn")
+
+
+def verify_release(folder: str, require: Requirement = "pass") -> VerifyResult:
+    """Read every byte of a release and return its manifest if all is as it was published and judged well enough.
+
+    Raises: IntegrityError naming each file that is missing, surplus or changed, or the verdict that is not good enough.
+    """
+    filesystem, plain = fsspec.core.url_to_fs(folder)
+    if not filesystem.exists(f"{plain}/{SUCCESS}"):
+        raise IntegrityError("this is not a whole release: _SUCCESS is missing", where=folder, do="publish it again, and use nothing of it")
+    if read_bytes(f"{folder}/{SUCCESS}") != f"{_digest_if_there(folder, MANIFEST)}\n".encode():
+        raise IntegrityError(
+            f"{MANIFEST} and {SUCCESS} do not belong together: one is missing or has changed", where=folder, do="publish it again"
+        )
+    manifest = read_manifest(folder)
+    faults = _faults(folder, manifest)
+    if faults:
+        raise IntegrityError(f"{len(faults)} file(s) are not as published: {'; '.join(faults)}", where=folder, do="publish it again")
+    if manifest.verdict not in ALLOWED[require]:
+        raise IntegrityError("the release's verdict is not good enough", where=folder, wanted=require.upper(), got=manifest.verdict)
+    return VerifyResult(folder, manifest, len(manifest.files) + 2, sum(part.num_rows for part in manifest.files))
+
+
+def read_manifest(folder: str) -> Manifest:
+    """Read a release's manifest without checking its files.
+
+    Raises: IntegrityError when it is missing or was written by another version.
+    """
+    raw = json.loads(read_bytes(f"{folder}/{MANIFEST}"))
+    if raw.get("format") != FORMAT or raw.get("digest") != DIGEST:
+        raise IntegrityError(
+            "the manifest has another format", where=folder, wanted=f"{FORMAT}, {DIGEST}", got=f"{raw.get('format')}, {raw.get('digest')}"
+        )
+    files = tuple(Part(**part) for part in raw["files"])
+    return Manifest(raw["name"], raw["verdict"], files, raw["parents"], tuple(raw["gates"]))
+
+
+def _faults(folder: str, manifest: Manifest) -> list[str]:
+    wanted = {part.path: part for part in manifest.files}
+    present = set(_paths_under(folder)) - {MANIFEST, SUCCESS}
+    faults = [f"{path} is missing" for path in sorted(wanted.keys() - present)]
+    faults += [f"{path} is surplus" for path in sorted(present - wanted.keys())]
+    for path in sorted(wanted.keys() & present):
+        got = _digest_if_there(folder, path)
+        if got != wanted[path].digest:
+            faults.append(f"{path} has changed (wanted digest {wanted[path].digest}, got {got})")
+    return faults
+
+
+def _paths_under(folder: str) -> Iterable[str]:
+    filesystem, plain = fsspec.core.url_to_fs(folder)
+    root = plain.rstrip("/") + "/"
+    return (re.sub(f"^{re.escape(root)}", "", path) for path in filesystem.find(plain))
+
+
+def _digest_if_there(folder: str, path: str) -> str | None:
+    filesystem, plain = fsspec.core.url_to_fs(f"{folder}/{path}")
+    return file_digest(f"{folder}/{path}") if filesystem.exists(plain) else None
+
+
+def _refuse_other_release(staging: str, release: str) -> None:
+    standing = verify_release(release, "any").manifest
+    if standing != read_manifest(staging):
+        raise IntegrityError(
+            "another release already stands here", where=release, do="choose another name; published data is never rewritten"
+        )
+
+
+def _rename(staging: Path, release: Path) -> None:
+    if release.exists():
+        raise IntegrityError("something that is no release stands here", where=str(release), do="move it away and publish again")
+    release.parent.mkdir(parents=True, exist_ok=True)
+    staging.replace(release)
+
+
+def _copy(filesystem: fsspec.AbstractFileSystem, staging: str, release: str) -> None:
+    """Copy object by object, `_SUCCESS` last; a copy that was cut short is overwritten by the next."""
+    root = staging.rstrip("/") + "/"
+    paths = sorted(filesystem.find(staging), key=lambda path: (path.endswith(f"/{SUCCESS}"), path))
+    for path in paths:
+        target = f"{release}/{path.removeprefix(root)}"
+        filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        filesystem.cp_file(path, target)
+
+
+def _is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
+    return "file" in filesystem.protocol or "local" in filesystem.protocol

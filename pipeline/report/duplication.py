@@ -1,0 +1,115 @@
+"""Say how much of the corpus repeats itself, where, and how surely we would have seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline.config import DedupConfig
+from pipeline.report.ledger import TIES, describe_rows, name
+from pipeline.report.measures import histogram, interval, share, thin, tidy
+from pipeline.tables import Clusters, DuplicatePairs, Removals
+
+MAX_OVERLAP = 8
+"""Sources with a row and a column of their own in the overlap matrix."""
+
+MAX_SIZES = 60
+OTHERS = "(other sources)"
+
+
+def duplication(
+    ledger: pl.DataFrame,
+    clusters: Clusters,
+    pairs: DuplicatePairs,
+    removals: Removals,
+    config: DedupConfig,
+    band_curve: Sequence[Sequence[float]],
+    facts: Mapping[str, Mapping[str, Any]],
+    num_listed: int,
+) -> dict[str, Any]:
+    """Return the band curve, pair and cluster counts, largest clusters and the overlap between sources."""
+    groups = clusters.group_by("cluster_id").agg(pl.col("cluster_size").first()).filter(pl.col("cluster_size") > 1)
+    removed = ledger.filter(pl.col("fate").is_in(["exact", "near"])).height
+    recall = facts.get("planted", {}).get("recall")
+    return {
+        "settings": {key: getattr(config, key) for key in ("ngram", "num_perm", "num_bands", "rows_per_band", "threshold", "max_copies")},
+        "keep": list(config.keep),
+        "band_curve": [[tidy(x), tidy(y)] for x, y in thin(band_curve)],
+        "planted_recall": interval(recall),
+        "num_verified_pairs": pairs.height,
+        "num_clusters": groups.height,
+        "rows_in_clusters": int(groups["cluster_size"].sum()),
+        "rows_removed": removed,
+        "share_removed": share(removed, ledger.height),
+        "largest_size": int(groups["cluster_size"].max() or 0),  # type: ignore[arg-type]
+        "cluster_sizes": _sizes(groups["cluster_size"]),
+        "jaccard_histogram": _jaccard(pairs, config.threshold),
+        "largest": _largest(ledger, groups, num_listed),
+        "overlap": _overlap(ledger, removals),
+        "repeated_spans": tidy(facts.get("spans")) or None,
+    }
+
+
+def _sizes(sizes: pl.Series) -> list[dict[str, Any]]:
+    """Count clusters per size; beyond 60 distinct sizes per doubling, the mean size of each bin standing for it."""
+    frame = pl.DataFrame({"size": sizes})
+    if sizes.n_unique() > MAX_SIZES:
+        frame = frame.with_columns(bin=pl.col("size").log(2).mul(4).floor())
+    else:
+        frame = frame.with_columns(bin=pl.col("size").cast(pl.Float64))
+    counted = frame.group_by("bin").agg(size=pl.col("size").mean(), count=pl.len(), rows=pl.col("size").sum()).sort("bin")
+    return [tidy(row) for row in counted.drop("bin").iter_rows(named=True)]
+
+
+def _jaccard(pairs: DuplicatePairs, threshold: float) -> list[dict[str, Any]]:
+    values = pairs["jaccard"].to_numpy()
+    low = min(threshold, float(values.min())) if len(values) else threshold
+    start = np.floor(low * 50) / 50
+    edges = np.linspace(min(start, 0.98), 1.0, round((1.0 - min(start, 0.98)) * 50) + 1)
+    return histogram(values, edges)
+
+
+def _largest(ledger: pl.DataFrame, groups: pl.DataFrame, limit: int) -> list[dict[str, Any]]:
+    """List clusters by size; the row shown for each is a kept one, the first by content hash."""
+    top = groups.sort(["cluster_size", "cluster_id"], descending=[True, False]).head(limit)
+    members = ledger.join(top.select("cluster_id"), on="cluster_id", how="semi")
+    shown = (
+        members.with_columns(is_out=pl.col("fate") != "kept").sort("is_out", *TIES).unique("cluster_id", keep="first", maintain_order=True)
+    )
+    ordered = shown.sort(["cluster_size", "cluster_id"], descending=[True, False])
+    rows = describe_rows(ordered)
+    for row in rows:
+        mine = members.filter(pl.col("cluster_id") == bytes.fromhex(row["cluster_id"]))
+        row["num_removed"] = int(mine["fate"].is_in(["exact", "near"]).sum())
+        row["sources"] = [name(source) for source in mine["source"].unique().sort().head(3)]
+        row["num_sources"] = mine["source"].n_unique()
+    return rows
+
+
+def _overlap(ledger: pl.DataFrame, removals: Removals) -> dict[str, Any]:
+    """Count removed rows by their own source and by the source of the copy that was kept instead."""
+    sources = ledger.select("doc_id", "source")
+    pairs = (
+        removals.select("doc_id", "kept_doc_id")
+        .join(sources, on="doc_id", how="left")
+        .join(sources.rename({"doc_id": "kept_doc_id", "source": "kept_source"}), on="kept_doc_id", how="left")
+    )
+    ranked = (
+        pl.concat([pairs["source"], pairs["kept_source"]])
+        .alias("source")
+        .to_frame()
+        .group_by("source")
+        .len()
+        .sort(["len", "source"], descending=[True, False])["source"]
+        .to_list()
+    )
+    named = sorted(ranked[:MAX_OVERLAP])
+    labels = [*named, OTHERS] if len(ranked) > MAX_OVERLAP else named
+    place = {source: index for index, source in enumerate(named)}
+    matrix = [[0] * len(labels) for _ in labels]
+    for source, kept, rows in pairs.group_by("source", "kept_source").len().iter_rows():
+        matrix[place.get(source, len(labels) - 1)][place.get(kept, len(labels) - 1)] += rows
+    return {"sources": [name(label) for label in labels], "rows": matrix}

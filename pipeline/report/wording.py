@@ -1,0 +1,132 @@
+"""Say numbers the way a reader takes them in: separators, sensible digits, intervals in words."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+MISSING = "not measured"
+
+_PREDICTORS = {
+    "sink_score": "sink score",
+    "signal_score": "sink score without copies",
+    "rival": "rival: copies, loss, zlib",
+    "fuzzy_mass": "fuzzy mass",
+    "-loss": "low loss",
+    "loss": "high loss",
+    "min_k++": "Min-K%++",
+    "small-model-extractable": "extractable from a proxy",
+}
+
+
+def count(value: Any) -> str:
+    """Say a whole number with thousands separators."""
+    return MISSING if value is None else f"{round(value):,}"
+
+
+def percent(value: Any) -> str:
+    """Say a share in percent: one decimal place, more for small shares, never a rounded-away 0 or 100."""
+    if value is None:
+        return MISSING
+    scaled = 100 * value
+    if 0 < abs(scaled) < 0.01:
+        return "under 0.01%"
+    if 99.95 < scaled < 100:
+        return f"{math.floor(scaled * 100) / 100:.2f}%"
+    if 0 < abs(scaled) < 0.1:
+        return f"{scaled:.2f}%"
+    return f"{scaled:.0f}%" if scaled in (0, 100) else f"{scaled:.1f}%"
+
+
+def decimal(value: Any, digits: int = 3) -> str:
+    """Say a number with about `digits` significant digits and no trailing zeros."""
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "0"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{min(places, 8)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def size(value: Any) -> str:
+    """Say bytes in decimal units."""
+    return MISSING if value is None else _scaled(value, ("bytes", "kB", "MB", "GB", "TB", "PB"))
+
+
+def large(value: Any) -> str:
+    """Say a large number in words: 1.2 million."""
+    return MISSING if value is None else _scaled(value, ("", "thousand", "million", "billion", "trillion", "quadrillion"))
+
+
+def _scaled(value: float, units: tuple[str, ...]) -> str:
+    step = 0
+    while abs(value) >= 999.5 and step < len(units) - 1:
+        value, step = value / 1000, step + 1
+    number = f"{value:,.0f}" if step == 0 or abs(value) >= 100 else decimal(value)
+    return f"{number} {units[step]}".strip()
+
+
+def power(value: Any) -> str:
+    """Say a count of operations as a power of ten: 3.1 × 10¹²."""
+    if value is None:
+        return MISSING
+    if value < 1e4:
+        return count(value)
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa} × 10" + str(int(exponent)).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def seconds(value: Any) -> str:
+    """Say a duration."""
+    if value is None:
+        return MISSING
+    if value < 90:
+        return f"{decimal(value, 2)} s"
+    if value < 5400:
+        return f"{value // 60:.0f} min {value % 60:.0f} s"
+    return f"{value // 3600:.0f} h {value % 3600 // 60:.0f} min"
+
+
+def spread(raw: Any, kind: str = "decimal") -> str:
+    """Say an interval in words: 0.83 (0.78 to 0.87)."""
+    if not raw or raw.get("value") is None:
+        return MISSING
+    known = [abs(bound) for bound in (raw["value"], raw.get("low"), raw.get("high")) if bound is not None]
+    say = {"decimal": lambda value: f"{value:.{2 if max(known) >= 0.1 else 3}f}", "percent": percent, "count": count}[kind]
+    if raw.get("low") is None or raw.get("high") is None:
+        return f"{say(raw['value'])} (no interval)"
+    return f"{say(raw['value'])} ({say(raw['low'])} to {say(raw['high'])})"
+
+
+def score(value: Any) -> str:
+    """Say a probability with two decimals that never round to certainty."""
+    if value is None:
+        return MISSING
+    if 0.0 < value < 0.005:
+        return "<0.01"
+    return ">0.99" if 0.995 <= value < 1.0 else f"{value:.2f}"
+
+
+def predictor(name: str) -> str:
+    """Say a predictor's name in words."""
+    return _PREDICTORS.get(name, name.replace("_", " "))
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """Say a count with its noun: 1 row, 2 rows."""
+    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+
+
+def gate_value(value: Any, unit: str) -> str:
+    """Say a gate's value or limit in its unit."""
+    if value is None:
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        say = {"share": percent, "count": count}.get(unit, decimal)
+        return say(value)
+    return str(value)

@@ -1,0 +1,77 @@
+"""Describe the fitted predictor: what it is, what moves it, and what the reader must know before trusting it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline.config import RiskConfig
+from pipeline.risk.predictor import MIN_POSITIVES, RIVAL_FEATURES, Rows, Teacher
+
+COMPARED_POSITIVES = 150
+"""Memorized clusters from which a difference in average precision can be settled. Source: the design's section 5."""
+DEFINITION = (
+    "sink_score is the probability that a model of the stated size, trained on the unfiltered corpus, memorizes the cluster: at least half "
+    "of the models trained with it recite one of its suffixes and its counterfactual gain exceeds the out-versus-out null."
+)
+
+
+def importance(teacher: Teacher, rows: Rows) -> list[dict[str, Any]]:
+    """Return each feature's mean pull on the score in logits, largest first: |coefficient x design| averaged over rows."""
+    pulls = np.abs(teacher.sink.design(rows.raw, rows.ratio) * teacher.sink.fitted.betas[-1][:-1]).mean(axis=0)
+    ranked = sorted(zip(pulls.tolist(), teacher.sink.names(), strict=True), key=lambda pair: (-pair[0], pair[1]))
+    return [{"name": name, "importance": pull} for pull, name in ranked]
+
+
+def notes(teacher: Teacher | None, known: pl.DataFrame, parameters: dict[int, int], config: RiskConfig) -> list[str]:
+    """Say what the reader must know: too few positives, extrapolation in size, what could not be measured."""
+    positive = int(known["memorized"].sum())
+    found = []
+    if teacher is None:
+        found.append(
+            f"Not enough data: {positive} memorized clusters at the largest label size, {MIN_POSITIVES} needed. "
+            "Every score is the base rate."
+        )
+        return found
+    if positive < COMPARED_POSITIVES:
+        found.append(f"{positive} memorized clusters: too few to settle a difference in average precision ({COMPARED_POSITIVES} needed).")
+    if parameters and config.target_parameters > max(parameters.values()):
+        factor = config.target_parameters / max(parameters.values())
+        found.append(
+            f"Scores are an extrapolation to {factor:.0f} times the largest size with labels; calibration was measured at that size only."
+        )
+    if teacher.sink_error is None:
+        found.append(
+            "Labels exist at one size only: the error of extrapolating in size could not be measured, one logit a doubling is assumed."
+        )
+    return found
+
+
+def model_card(
+    teacher: Teacher | None, rows: Rows | None, nulls: dict[int, float], parameters: dict[int, int], config: RiskConfig
+) -> dict[str, Any]:
+    """Return the predictor's definition, coefficients, recalibration and errors of extrapolation, JSON-able."""
+    card: dict[str, Any] = {
+        "definition": DEFINITION,
+        "model": "ridge logistic regression, sign-constrained, cross-fitted, recalibrated (Platt)",
+        "target_parameters": config.target_parameters,
+        "null_gain": [{"size": parameters[size], "value": null} for size, null in nulls.items()],
+        "rival": list(RIVAL_FEATURES),
+        "is_fitted": teacher is not None,
+    }
+    if teacher is None or rows is None:
+        return card
+    return card | {
+        "num_rows": len(rows.cluster),
+        "num_clusters": len(rows.cluster_ids),
+        "penalty": teacher.sink.fitted.penalty,
+        "coefficients": [
+            {"name": name, "value": float(value)}
+            for name, value in zip((*teacher.sink.names(), "intercept"), teacher.sink.fitted.betas[-1], strict=True)
+        ],
+        "platt": [float(value) for value in teacher.sink.fitted.platts[-1]],
+        "size_error_logits_per_doubling": teacher.sink_error,
+        "size_error_gain_per_doubling": teacher.gain_error,
+    }

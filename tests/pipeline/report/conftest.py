@@ -1,0 +1,397 @@
+"""Synthetic audits: seeded ledgers of any size with the facts, gates and evaluation that stages would hand over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline import tables
+from pipeline.config import AuditConfig, parse_config
+from pipeline.report.summary import SummaryInputs
+
+SOURCES = ("web-crawl", "manuals", "forums", "licences", "novels", "source-comments", "planted")
+HOSTILE = (
+    "<script>document.title='owned'</script>",
+    "</style><img src=x onerror=alert(1)>",
+    '"><a href="javascript:alert(1)">click</a>',
+    "{{7*7}} {% for x in y %} ${7*7} <%= 7*7 %>",
+    "\x1b[31mred\x1b[0m \x07 bell",
+    "price \u202e0001\u202c and a\u200bb \u2066iso\u2069",
+    "</script><svg onload=alert(2)></title></textarea>",
+    "mail jane.doe@example.org or call +44 20 7946 0958, key sk-A1b2C3d4E5f6G7h8I9j0, card 4111111111111111",
+    "a" + "\u0301" * 40 + " stacked",
+    "مرحبا بالعالم 你好,世界 😀",
+)
+MakeInputs = Callable[..., SummaryInputs]
+
+
+@pytest.fixture(scope="session")
+def make_inputs() -> MakeInputs:
+    """Return the generator of synthetic audits."""
+    return synthetic_inputs
+
+
+@pytest.fixture(scope="session")
+def hostile_texts() -> tuple[str, ...]:
+    """Return texts that would do harm where they were not escaped."""
+    return HOSTILE
+
+
+@pytest.fixture(scope="session")
+def samples() -> list[dict[str, Any]]:
+    """Return hostile texts for every document that a page could ask for."""
+    return [{"doc_id": doc_id, "text": HOSTILE[doc_id % len(HOSTILE)] + " tail" * 200} for doc_id in range(4_000)]
+
+
+def synthetic_inputs(num_rows: int = 4_000, seed: int = 7, evaluated: bool = True, **settings: Any) -> SummaryInputs:
+    """Return a whole audit's results, drawn from a seed: about a tenth exact copies, a twentieth near copies, a few empty rows."""
+    rng = np.random.default_rng(seed)
+    config = parse_config({"name": "demo-corpus", "input": {"paths": ["data/samples/corpus"]}, **settings})
+    family = np.where(rng.random(num_rows) < 0.18, num_rows + (rng.pareto(0.9, num_rows) * 3).astype(int) % 97, np.arange(num_rows))
+    hashes = [(int(f) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128).to_bytes(16, "big") for f in family]
+    ids = pl.DataFrame(
+        {
+            "doc_id": np.arange(num_rows),
+            "source": rng.choice(SOURCES, num_rows, p=[0.41, 0.2, 0.14, 0.09, 0.08, 0.05, 0.03]),
+            "source_id": [f"part-{i % 7}.jsonl:{i}" for i in range(num_rows)],
+            "content_hash": pl.Series(hashes, dtype=pl.Binary),
+            "num_bytes": rng.lognormal(7, 1, num_rows).astype(np.int64),
+        }
+    )
+    clusters = _clusters(ids)
+    removals = _removals(ids, rng)
+    scores = _scores(clusters, rng)
+    return SummaryInputs(
+        run="demo-corpus-3f1c9a02be",
+        config=config,
+        ids=ids,
+        clusters=clusters,
+        removals=removals,
+        duplicate_pairs=_pairs(removals),
+        scores=scores,
+        decisions=_decisions(ids, removals, scores, config),
+        proxies=_proxies(),
+        facts=_facts(evaluated),
+        gates=GATES,
+        band_curve=[(s / 100, 1 - (1 - (s / 100) ** 8) ** 16) for s in range(101)],
+        environment={
+            "python": "3.11.9",
+            "cpu": "8 x example",
+            "memory_bytes": 16_000_000_000,
+            "packages": {"polars": "1.30", "torch": "2.7"},
+        },
+        timing=[
+            {
+                "stage": stage,
+                "seconds": seconds,
+                "rows": num_rows,
+                "bytes": 1_000 * num_rows,
+                "peak_memory_bytes": peak,
+                "was_cached": cached,
+            }
+            for stage, seconds, peak, cached in TIMING
+        ],
+        finished="2024-05-01 12:00 UTC",
+        digests={"input": "9c0f" * 8, "decisions": "a81b" * 8, "filtered": "77e2" * 8},
+        command="sinkaudit run audit.yaml --set dedup.threshold=0.8",
+    )
+
+
+TIMING = (
+    ("documents", 0.41, 210e6, True),
+    ("signatures", 1.32, 480e6, False),
+    ("proxies", 131.8, 1.61e9, False),
+    ("scores", 6.2, 9e8, False),
+)
+
+
+def _clusters(ids: pl.DataFrame) -> tables.Clusters:
+    sized = ids.select("doc_id", cluster_id="content_hash").with_columns(cluster_size=pl.len().over("cluster_id").cast(pl.Int64))
+    return tables.CLUSTERS.check(sized)
+
+
+def _removals(ids: pl.DataFrame, rng: np.random.Generator) -> tables.Removals:
+    kept = ids.group_by("content_hash").agg(kept_doc_id=pl.col("doc_id").min())
+    copies = ids.join(kept, on="content_hash").filter(pl.col("doc_id") != pl.col("kept_doc_id")).sort("doc_id")
+    is_exact = rng.random(copies.height) < 0.6
+    jaccard = np.where(is_exact, 1.0, rng.uniform(0.8, 1.0, copies.height))
+    frame = copies.select(
+        "doc_id",
+        "kept_doc_id",
+        reason=pl.Series(np.where(is_exact, "exact_duplicate", "near_duplicate")),
+        jaccard=pl.Series(jaccard),
+        containment_removed=pl.Series(np.sqrt(jaccard)),
+        containment_kept=pl.Series(np.sqrt(jaccard)),
+    )
+    return tables.REMOVALS.check(frame)
+
+
+def _pairs(removals: tables.Removals) -> tables.DuplicatePairs:
+    frame = removals.select(
+        doc_id_a="kept_doc_id", doc_id_b="doc_id", jaccard="jaccard", containment_a="containment_kept", containment_b="containment_removed"
+    )
+    return tables.DUPLICATE_PAIRS.check(frame)
+
+
+def _scores(clusters: tables.Clusters, rng: np.random.Generator) -> tables.SinkScores:
+    groups = clusters.group_by("cluster_id", maintain_order=True).agg(pl.col("cluster_size").first())
+    logit = 1.3 * np.log2(groups["cluster_size"].to_numpy()) - 3.4 + rng.normal(0, 1.5, groups.height)
+    groups = groups.with_columns(score=pl.Series(1 / (1 + np.exp(-logit))), supported=pl.Series(rng.random(groups.height) > 0.04))
+    clusters_ = clusters.join(groups.drop("cluster_size"), on="cluster_id", how="left", maintain_order="left")
+    size, score, supported = (clusters_[name].to_numpy() for name in ("cluster_size", "score", "supported"))
+    spread = 0.04 + 0.25 * score * (1 - score)
+    frame = clusters.with_columns(
+        sink_score=pl.Series(score),
+        sink_score_low=pl.Series(np.clip(score - spread, 0, 1)),
+        sink_score_high=pl.Series(np.clip(score + spread, 0, 1)),
+        predicted_gain=pl.Series(score * 2.1),
+        predicted_gain_low=pl.Series(score * 1.4),
+        predicted_gain_high=pl.Series(score * 2.9),
+        signal_score=pl.Series(score * 0.7),
+        sink_class=pl.when(pl.col("cluster_size") > 5).then(pl.lit("recitation")).when(pl.Series(score) > 0.3).then(pl.lit("recollection")),
+        scored_by=pl.Series(np.where(rng.random(len(size)) < 0.2, "teacher", "student")),
+        is_supported=pl.Series(supported),
+        reason=pl.Series(
+            np.where(size > 5, "many copies; low loss under a model that never saw it", "rare words; strong gradients at the end")
+        ),
+    )
+    return tables.SINK_SCORES.check(frame.drop("cluster_size"))
+
+
+def _decisions(ids: pl.DataFrame, removals: tables.Removals, scores: tables.SinkScores, config: AuditConfig) -> tables.Decisions:
+    is_empty = pl.col("doc_id") % 211 == 5
+    is_sink = pl.col("sink_score") >= config.release.sink_threshold
+    frame = (
+        ids.select("doc_id")
+        .join(removals.select("doc_id", "kept_doc_id", copy="reason"), on="doc_id", how="left")
+        .join(scores.select("doc_id", "sink_score", "is_supported"), on="doc_id")
+        .with_columns(
+            reason=pl.when(pl.col("copy").is_not_null())
+            .then("copy")
+            .when(is_empty)
+            .then(pl.lit("empty"))
+            .when(~pl.col("is_supported"))
+            .then(pl.lit("outside_support"))
+            .when(is_sink)
+            .then(pl.lit("sink_risk"))
+            .otherwise(pl.lit("unique"))
+        )
+        .with_columns(
+            action=pl.col("reason").replace_strict(
+                {
+                    "exact_duplicate": "drop",
+                    "near_duplicate": "drop",
+                    "empty": "drop",
+                    "outside_support": "review",
+                    "sink_risk": "downweight",
+                },
+                default="keep",
+            )
+        )
+        .with_columns(
+            weight=pl.when(pl.col("action") == "drop")
+            .then(0.0)
+            .when(pl.col("action") == "downweight")
+            .then(1.0 - 0.9 * pl.col("sink_score"))
+            .otherwise(1.0),
+            evidence=pl.lit("{}"),
+        )
+    )
+    return tables.DECISIONS.check(frame.select(list(tables.DECISIONS.columns)).sort("doc_id"))
+
+
+def _proxies() -> tables.Proxies:
+    rows = [
+        {
+            "proxy": f"{role}-{size}-{index}",
+            "role": role,
+            "size": size,
+            "num_parameters": 20_000 * 4**size,
+            "num_steps": 480,
+            "num_token_visits": 480_000,
+            "training_flops": 3e11 * 4**size,
+            "signal_flops": 1e11 * 4**size,
+            "final_loss": 3.4 - 0.3 * size,
+            "held_out_loss": 4.1 - 0.2 * size,
+        }
+        for size, role, number in (
+            (0, "full", 1),
+            (1, "full", 1),
+            (2, "full", 1),
+            (0, "feature_half", 4),
+            (0, "label_half", 4),
+            (1, "label_half", 4),
+        )
+        for index in range(number)
+    ]
+    frame = pl.DataFrame(rows).with_columns(pl.col("size").cast(pl.Int32))
+    return tables.PROXIES.check(frame)
+
+
+def _facts(evaluated: bool) -> dict[str, dict[str, Any]]:
+    facts: dict[str, dict[str, Any]] = {
+        "documents": {"text_column": "text", "num_files": 7},
+        "candidates": {"num_pairs": 1_532, "num_skipped": 0, "num_buckets": 912},
+        "verification": {"num_compared": 1_311, "num_verified": 803},
+        "samples": {"tokens_per_byte": 0.27, "num_clusters": 1_204, "num_tokens": 119_840},
+    }
+    if evaluated:
+        facts["scores"] = _evaluation()
+        facts["planted"] = {"recall": {"value": 0.97, "low": 0.955, "high": 0.985}}
+        facts["sensitive"] = {"kinds": {"email address": 12, "private key": 1}}
+    return facts
+
+
+def _evaluation() -> dict[str, Any]:
+    steps = [1, 2, 4, 8, 16, 32, 64, 120, 180, 240, 300, 360, 420, 480]
+    names = ("sink score", "logistic on copies + loss + zlib", "copies", "loss")
+    predictors = [
+        {
+            "name": n,
+            "average_precision": a,
+            "ap_low": a - 0.06,
+            "ap_high": a + 0.05,
+            "auroc": u,
+            "auroc_low": u - 0.03,
+            "auroc_high": u + 0.03,
+        }
+        for n, a, u in zip(names, (0.61, 0.52, 0.4, 0.18), (0.9, 0.86, 0.8, 0.55), strict=True)
+    ]
+    return {
+        "label_sizes": [20_000, 80_000],
+        "num_labelled_clusters": 1_204,
+        "num_positive": 143,
+        "label_reliability": {"value": 0.71, "low": 0.62, "high": 0.78},
+        "calibration": {
+            "bins": [
+                {"predicted": p, "observed": o, "count": c}
+                for p, o, c in ((0.02, 0.01, 702), (0.09, 0.11, 260), (0.3, 0.26, 120), (0.55, 0.61, 80), (0.86, 0.8, 42))
+            ],
+            "brier": 0.071,
+            "brier_skill": 0.34,
+            "brier_skill_low": 0.25,
+            "brier_skill_high": 0.42,
+            "ece": 0.031,
+            "slope": 0.94,
+        },
+        "strata": [
+            {"stratum": "all", "num_clusters": 1204, "num_positive": 143, "predictors": predictors},
+            {"stratum": "copies 1", "num_clusters": 980, "num_positive": 61, "predictors": predictors[:2]},
+            {"stratum": "copies 2-5", "num_clusters": 150, "num_positive": 38, "predictors": predictors[:2]},
+            {"stratum": "copies over 20", "num_clusters": 9, "num_positive": 9, "predictors": []},
+        ],
+        "gain_over_rival": {"value": 0.09, "low": 0.03, "high": 0.15},
+        "spearman_gain": {"value": 0.62, "low": 0.55, "high": 0.68},
+        "precision_recall": [
+            {"predictor": n, "points": [[r / 100, max(0.12, p * (1 - (r / 100) ** k))] for r in range(1, 101)]}
+            for n, p, k in zip(names, (0.97, 0.9, 0.75, 0.4), (2.2, 1.6, 1.2, 0.7), strict=True)
+        ],
+        "duplication_curve": [
+            {"copies": c, "memorized": m, "low": max(0.0, m - w), "high": min(1.0, m + w), "count": n}
+            for c, m, w, n in (
+                (1, 0.05, 0.015, 980),
+                (2, 0.17, 0.05, 90),
+                (4, 0.34, 0.1, 60),
+                (8, 0.58, 0.14, 40),
+                (16, 0.8, 0.15, 25),
+                (32, 0.94, 0.1, 9),
+            )
+        ],
+        "trajectories": [
+            {"group": g, "points": [[s, 7.6 * np.exp(-s / t) + f] for s in steps]}
+            for g, t, f in (("sinks", 150.0, 0.6), ("ordinary", 260.0, 2.4), ("unseen", 310.0, 3.1))
+        ],
+        "scale_slope": [
+            {"size": s, "gain": g, "low": g - 0.06, "high": g + 0.06} for s, g in ((20_000, 0.21), (80_000, 0.34), (320_000, 0.52))
+        ],
+        "features": [
+            {"name": "log2_copies", "importance": 0.41},
+            {"name": "absorption", "importance": 0.22},
+            {"name": "suffix_loss", "importance": 0.11},
+        ],
+        "notes": ["The null of out-versus-out splits rests on 2,408 comparisons."],
+    }
+
+
+GATES: list[dict[str, Any]] = [
+    {
+        "name": "rows_add_up",
+        "value": 0,
+        "low": None,
+        "high": None,
+        "limit": 0,
+        "severity": "error",
+        "status": "pass",
+        "unit": "count",
+        "meaning": "Rows in equal rows kept plus rows removed, in every source.",
+    },
+    {
+        "name": "filtered_rows",
+        "value": 3367,
+        "low": None,
+        "high": None,
+        "limit": 1,
+        "severity": "error",
+        "status": "pass",
+        "unit": "count",
+        "meaning": "Something is left to train on.",
+    },
+    {
+        "name": "planted_recall",
+        "value": 0.97,
+        "low": 0.955,
+        "high": 0.985,
+        "limit": 0.95,
+        "severity": "warn",
+        "status": "pass",
+        "unit": "share",
+        "meaning": "Copies planted in the corpus were found and removed.",
+    },
+    {
+        "name": "largest_source_loss",
+        "value": 0.43,
+        "low": None,
+        "high": None,
+        "limit": 0.8,
+        "severity": "warn",
+        "status": "pass",
+        "unit": "share",
+        "meaning": "No source loses most of its rows.",
+    },
+    {
+        "name": "gain_over_rival",
+        "value": 0.09,
+        "low": 0.03,
+        "high": 0.15,
+        "limit": 0.0,
+        "severity": "warn",
+        "status": "pass",
+        "meaning": "Proxies find more than copies, loss and compressibility do.",
+    },
+    {
+        "name": "outside_support",
+        "value": 0.041,
+        "low": None,
+        "high": None,
+        "limit": 0.03,
+        "severity": "warn",
+        "status": "warn",
+        "unit": "share",
+        "meaning": "Share of rows unlike anything the predictor was fitted on.",
+    },
+    {
+        "name": "secrets_in_kept_rows",
+        "value": None,
+        "low": None,
+        "high": None,
+        "limit": 0,
+        "severity": "warn",
+        "status": "not_measured",
+        "unit": "count",
+        "meaning": "Secrets found in kept rows with a high score.",
+    },
+]

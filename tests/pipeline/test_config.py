@@ -1,0 +1,131 @@
+"""Settings, their ranges and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pydantic
+import pytest
+
+from pipeline.config import AuditConfig, InputConfig, canonical_json, load_config, parse_config
+from pipeline.errors import ConfigError
+
+INPUT = {"paths": ["corpus"]}
+
+
+def config(**sections: Any) -> AuditConfig:
+    return parse_config({"input": INPUT, **sections})
+
+
+def test_defaults_need_only_an_input() -> None:
+    """A path is a whole configuration; a single one needs no list."""
+    assert config() == parse_config({"input": {"paths": "corpus"}})
+    assert config().input.paths == ("corpus",)
+
+
+def test_sections_are_frozen() -> None:
+    """A configuration does not change under a run."""
+    with pytest.raises(pydantic.ValidationError):
+        config().dedup.threshold = 0.5  # type: ignore[misc]
+
+
+def test_empty_sections_are_defaults() -> None:
+    """A section whose lines are all comments is YAML's null, and means its defaults."""
+    assert config(dedup=None, proxy=None) == config()
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({}, r"1 setting\(s\) are wrong: input: Field required"),
+        ({"input": {}}, r"give either input.paths or input.dataset, not both and not neither"),
+        ({"input": {"paths": ["x"], "dataset": "y"}}, r"give either input.paths or input.dataset"),
+        ({"input": INPUT, "dedup": {"treshold": 0.5}}, r"unknown key dedup.treshold; did you mean threshold"),
+        ({"input": INPUT, "zzz": 1}, r"unknown key zzz; available: name, seed, input"),
+        ({"input": INPUT, "dedup": {"threshold": 1.5}}, r"dedup.threshold: Input should be less than or equal to 1 \(got 1.5\)"),
+        ({"input": INPUT, "proxy": {"learning_rate": float("inf")}}, r"proxy.learning_rate: Input should be a finite number"),
+        ({"input": INPUT, "proxy": {"epochs": float("nan")}}, r"proxy.epochs: Input should be a finite number"),
+        ({"input": INPUT, "dedup": {"num_bands": 20, "rows_per_band": 10}}, r"num_bands x rows_per_band = 200 exceeds num_perm = 128"),
+        (
+            {"input": INPUT, "dedup": {"keep": ["longest"], "quality_column": "q"}},
+            r"quality_column is set but dedup.keep does not list 'quality'",
+        ),
+        ({"input": INPUT, "dedup": {"earliest_column": "q"}}, r"earliest_column is set but dedup.keep does not list 'earliest'"),
+        (
+            {"input": INPUT, "proxy": {"context": 16, "prompt_tokens": 9, "suffix_tokens": 8}},
+            r"prompt_tokens \+ suffix_tokens exceed context",
+        ),
+        ({"input": INPUT, "proxy": {"ladder": [2, 2, 3]}}, r"ladder needs at least three strictly rising sizes"),
+        ({"input": INPUT, "proxy": {"num_halves": [6, 4]}}, r"num_halves needs at least 8"),
+        ({"input": INPUT, "name": "../x"}, r"name: String should match pattern"),
+        ({"input": INPUT, "seed": -1, "dedup": {"ngram": 0}}, r"2 setting\(s\) are wrong: .*seed.*dedup.ngram|dedup.ngram.*seed"),
+    ],
+)
+def test_wrong_settings_are_explained(raw: dict[str, Any], message: str) -> None:
+    """Every fault is listed with its key and the nearest known one."""
+    with pytest.raises(ConfigError, match=message):
+        parse_config(raw)
+
+
+def test_a_file_with_overrides(tmp_path: Path) -> None:
+    """Overrides are YAML values under dotted keys and reach into missing and empty sections."""
+    path = tmp_path / "audit.yaml"
+    path.write_text("input:\n  paths: [corpus]\ndedup:\n  # threshold: 0.8\n")
+    loaded = load_config(path, ["dedup.threshold=0.7", "proxy.ladder=[2, 4, 6]", "input.text_column=null", "seed=3"])
+    assert (loaded.dedup.threshold, loaded.proxy.ladder, loaded.input.text_column, loaded.seed) == (0.7, (2, 4, 6), None, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (None, [], r"no such configuration file; in .*audit.yaml; what to do: create one with `sinkaudit init"),
+        ("a: [", [], r"the configuration is not readable YAML; in .*audit.yaml"),
+        ("- a", [], r"the configuration is not a mapping; in .*; wanted sections such as input:; got list"),
+        ("", [], r"the configuration is not a mapping; .* got NoneType"),
+        ("input: {paths: [x]}", ["seed"], r"an override is not key=value; got seed"),
+        ("input: {paths: [x]}", ["seed.x.y=1", "seed.x=1"], r"unknown key seed|seed: Input should be a valid integer"),
+        ("input: {paths: [x]}\nseed: 1", ["seed.x=1"], r"seed is not a section; in seed.x=1"),
+        ("input: {paths: [x]}", ["seed=["], r"an override's value is not YAML; in seed=\["),
+        ("input: {paths: [x]}\nsede: 1", [], r"unknown key sede; did you mean seed; in .*audit.yaml"),
+    ],
+)
+def test_wrong_files_are_explained(tmp_path: Path, text: str | None, overrides: list[str], message: str) -> None:
+    """The message names the file or the override."""
+    path = tmp_path / "audit.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path, overrides)
+
+
+def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    """Naming a folder is explained like any unreadable file."""
+    with pytest.raises(ConfigError, match="not readable YAML"):
+        load_config(tmp_path)
+
+
+def test_canonical_json_comes_back_and_has_one_form() -> None:
+    """A configuration read back from its canonical JSON is itself, and key order in the file does not show."""
+    one = config(dedup={"threshold": 0.7, "ngram": 3})
+    other = config(dedup={"ngram": 3, "threshold": 0.7})
+    assert canonical_json(one) == canonical_json(other)
+    assert parse_config(json.loads(canonical_json(one))) == one
+
+
+def test_the_json_schema_accepts_what_the_model_accepts() -> None:
+    """The shipped schema and the model agree on the defaults and on an unknown key."""
+    schema = AuditConfig.model_json_schema()
+    whole = json.loads(canonical_json(config()))
+    jsonschema.validate(whole, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**whole, "unknown": 1}, schema)
+
+
+def test_every_setting_has_a_default_but_the_input() -> None:
+    """Nothing but the place of the text has to be written."""
+    required = {name for name, field in AuditConfig.model_fields.items() if field.is_required()}
+    assert required == {"input"}
+    assert not [name for name, field in InputConfig.model_fields.items() if field.is_required()]

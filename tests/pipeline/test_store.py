@@ -1,0 +1,159 @@
+"""Tables on disk: whole or not at all, and trusted by digest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import polars as pl
+import pyarrow as pa
+import pytest
+from blake3 import blake3
+
+from pipeline import store
+from pipeline.errors import IntegrityError
+
+FRAME = pl.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"]})
+
+
+@pytest.fixture(params=["local", "memory"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "local":
+        yield str(tmp_path / "table")
+    else:
+        yield f"memory://{tmp_path.name}/table"
+        fsspec.filesystem("memory").store.clear()
+
+
+def published(folder: str) -> store.Artifact:
+    names = store.part_names(2)
+    parts = [store.write_part(folder, name, rows) for name, rows in zip(names, (FRAME, FRAME.head(1)), strict=True)]
+    return store.publish("clusters", folder, parts, {"n": 1, "pair": (1, 2)})
+
+
+def overwrite(path: str, data: bytes) -> None:
+    filesystem, plain = fsspec.core.url_to_fs(path)
+    filesystem.pipe_file(plain, data)
+
+
+def test_what_is_published_is_found(folder: str) -> None:
+    """An artifact read back is equal, its frames too, whole, in parts and by columns."""
+    artifact = published(folder)
+    assert store.find(folder) == store.describe(folder) == artifact
+    assert (artifact.num_rows, artifact.num_bytes) == (4, sum(part.num_bytes for part in artifact.parts))
+    assert [part.path for part in artifact.parts] == ["part-00000.parquet", "part-00001.parquet"]
+    assert store.read_frame(artifact).equals(pl.concat([FRAME, FRAME.head(1)]))
+    assert [frame.height for frame in store.iter_frames(artifact, ["b"])] == [3, 1]
+    assert store.read_frame(artifact, ["b"]).columns == ["b"]
+
+
+def test_nothing_counts_before_it_is_described(folder: str) -> None:
+    """Parts without a description are no artifact."""
+    store.write_part(folder, "part-00000", FRAME)
+    assert store.find(folder) is None
+    with pytest.raises(IntegrityError, match=r"a file of the run is missing; in .*_artifact.json; what to do: run the same command again"):
+        store.describe(folder)
+
+
+def test_changed_parts_do_not_count(folder: str) -> None:
+    """One other byte, or a part gone, and the artifact is not found."""
+    artifact = published(folder)
+    path = artifact.paths()[1]
+    data = store.read_bytes(path)
+    overwrite(path, data[:-1] + bytes([data[-1] ^ 1]))
+    assert store.find(folder) is None
+    overwrite(path, data)
+    assert store.find(folder) == artifact
+    filesystem, plain = fsspec.core.url_to_fs(path)
+    filesystem.rm(plain)
+    assert store.find(folder) is None
+    with pytest.raises(IntegrityError, match=r"a part of the ledger is missing; in .*part-00001.parquet"):
+        store.read_frame(artifact)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b"{"])
+def test_damaged_descriptions_do_not_count(folder: str, damage: bytes) -> None:
+    """A description that cannot be read is explained by describe, and find sees no artifact."""
+    published(folder)
+    overwrite(f"{folder}/{store.DESCRIPTION}", damage)
+    assert store.find(folder) is None
+    with pytest.raises(IntegrityError, match="description is damaged"):
+        store.describe(folder)
+
+
+def test_changed_descriptions_do_not_count(folder: str) -> None:
+    """Facts are part of what the digest covers."""
+    published(folder)
+    raw = json.loads(store.read_bytes(f"{folder}/{store.DESCRIPTION}"))
+    raw["facts"]["n"] = 2
+    overwrite(f"{folder}/{store.DESCRIPTION}", json.dumps(raw).encode())
+    assert store.find(folder) is None
+    with pytest.raises(IntegrityError, match="description was changed"):
+        store.describe(folder)
+
+
+def test_equal_rows_give_equal_bytes_wherever_they_stand(tmp_path: Path) -> None:
+    """Two folders with the same rows and facts have the same digest: a ledger may be moved."""
+    one, two = published(str(tmp_path / "one")), published(str(tmp_path / "two"))
+    assert (one.digest, one.parts) == (two.digest, two.parts)
+    other = store.publish_frame("clusters", str(tmp_path / "three"), FRAME)
+    assert other.digest != one.digest
+    assert store.read_frame(other).equals(FRAME)
+
+
+def test_arrow_types_survive(folder: str) -> None:
+    """Arrow tables come back with their own types and metadata, dots in names included."""
+    schema = pa.schema([pa.field("user.d", pa.dictionary(pa.int32(), pa.string())), pa.field("b", pa.binary(2))], metadata={"k": "v"})
+    table = pa.Table.from_arrays([pa.array(["x", "y"]).dictionary_encode(), pa.array([b"ab", None], pa.binary(2))], schema=schema)
+    artifact = store.publish_frame("documents", folder, table)
+    (again,) = store.iter_arrow(artifact)
+    assert again.equals(table)
+    assert again.schema.equals(schema, check_metadata=True)
+    assert next(store.iter_arrow(artifact, ["user.d"])).column_names == ["user.d"]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the disk fails, neither the file nor its passing name stays, and an older file is untouched."""
+    store.write_bytes(str(tmp_path / "f"), b"old")
+
+    def fail(_: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("pipeline.store.os.fsync", fail)
+    with pytest.raises(OSError, match="no space left"):
+        store.write_bytes(str(tmp_path / "f"), b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("f", b"old")]
+
+
+def test_digests(folder: str) -> None:
+    """File digests are BLAKE3 of the bytes; value digests do not depend on key order."""
+    part = store.write_bytes(f"{folder}/f", b"abc")
+    assert part == store.Part("f", 0, 3, blake3(b"abc").hexdigest(length=16))
+    assert store.file_digest(f"{folder}/f") == part.digest
+    assert store.digest_of({"a": 1, "b": [2]}) == store.digest_of({"b": [2], "a": 1}) != store.digest_of({"a": 1, "b": [3]})
+
+
+def test_code_versions_differ_by_module() -> None:
+    """A stage's key sees the source of its own package, and is stable within a run."""
+    assert store.code_version("corpus") == store.code_version("corpus") != store.code_version("config")
+    assert store.code_version("corpus", "text") != store.code_version("corpus")
+
+
+def test_folders_can_be_gathered_and_removed(folder: str) -> None:
+    """Tables below a folder are described as one without copying, and go with it."""
+    pieces = [store.publish_frame("signatures", f"{folder}/{name}", FRAME) for name in ("p0", "p1")]
+    whole = store.gather("signatures", folder, pieces)
+    assert store.find(folder) == whole
+    assert store.read_frame(whole).height == 6
+    store.remove(folder)
+    store.remove(folder)
+    assert store.find(folder) is None
+
+
+def test_artifacts_hold_json_only(folder: str) -> None:
+    """Facts are stored as they will be read: a tuple becomes a list at once."""
+    facts: dict[str, Any] = dict(published(folder).facts)
+    assert facts == {"n": 1, "pair": [1, 2]}
