@@ -26,7 +26,6 @@ from pipeline.release.manifest import verify_release
 from pipeline.store import Artifact
 
 RUN_FILE = "run.json"
-ALL_CODE = ("corpus", "dedup", "proxy", "risk", "release", "report", "rows", "text", "config", "store")
 
 
 @dataclass(frozen=True)
@@ -106,11 +105,9 @@ def read(run: Run) -> Artifact:
 
 
 def finished(run: Run) -> RunResult | None:
-    """Return the result of this very run if it ended before, with this code, and all it left is still as it was."""
+    """Return the result of this very run if it ended before, and all it left is still as it was."""
     try:
         raw = json.loads(store.read_bytes(f"{run.folder}/{RUN_FILE}"))
-        if raw["code"] != store.code_version(*ALL_CODE):
-            return None
         result = RunResult(**raw["result"])
         if result.verdict != "FAIL":
             verify_release(result.filtered, "any")
@@ -124,7 +121,6 @@ def _finish(run: Run, result: RunResult, tables: dict[str, Artifact]) -> None:
     run.write_log("end", verdict=result.verdict)
     names = ("index.html", "summary.json", "decisions.parquet", "clusters.parquet", "sink_scores.parquet")
     described = {
-        "code": store.code_version(*ALL_CODE),
         "result": result.as_dict(),
         "tables": {name: {"folder": table.folder, "digest": table.digest} for name, table in sorted(tables.items())},
         "reports": {name: store.file_digest(f"{run.reports}/{name}") for name in names},

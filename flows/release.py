@@ -21,7 +21,7 @@ from pipeline.config import AuditConfig, canonical_json
 from pipeline.dedup.signatures import SCHEME
 from pipeline.release.card import render_card
 from pipeline.release.filtering import FilteredData
-from pipeline.release.gates import Gate, Measure, judge
+from pipeline.release.gates import Gate, Measure, judge, measured
 from pipeline.release.manifest import publish_release, seal, staging_folder
 from pipeline.store import Artifact
 from pipeline.tables import CLUSTERS, DECISIONS, SINK_SCORES
@@ -72,7 +72,7 @@ def judge_run(config: AuditConfig, copies: Deduplicated, scored: Scored, decisio
         _decisions(decisions),
         filtered.rows_by_source,
         config.release,
-        num_comparisons=found["num_comparisons"],
+        num_candidates=found["num_comparisons"],
         num_skipped=found["num_skipped_comparisons"],
         rival_margin=_measure(evaluation["gain_over_rival"], "value", evaluation),
         brier_skill=_measure(evaluation["calibration"], "brier_skill", evaluation),
@@ -96,12 +96,8 @@ def parents_of(run: Run, documents: Artifact, decisions: Artifact) -> dict[str, 
 
 def _measure(found: Mapping[str, Any], name: str, evaluation: Mapping[str, Any]) -> Measure | None:
     """Return an estimate of the evaluation as the gates take it, or None where it could not be measured."""
-    suffix = "" if name == "value" else f"{name}_"
-    values = (found.get(name), found.get(f"{suffix}low"), found.get(f"{suffix}high"))
-    if any(value is None for value in values):
-        return None
-    value, low, high = (float(number) for number in values if number is not None)
-    return Measure(value, low, high, int(evaluation["num_positive"]))
+    prefix = "" if name == "value" else f"{name}_"
+    return measured(found.get(name), found.get(f"{prefix}low"), found.get(f"{prefix}high"), int(evaluation["num_positive"]))
 
 
 def _decisions(artifact: Artifact) -> Any:

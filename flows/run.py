@@ -27,13 +27,13 @@ from pipeline import store
 from pipeline.config import AuditConfig, canonical_json
 from pipeline.store import Artifact
 
-TIMING = "_timing.json"
+ALL_CODE = ("corpus", "dedup", "proxy", "risk", "release", "report", "rows", "text", "config", "store")
 log = logging.getLogger("sinkaudit")
 
 
 @dataclass
 class Run:
-    """Hold one run: `run_id` is the configuration's name and a digest of input and settings, so equal audits share it."""
+    """Hold one run: `run_id` is the configuration's name and a digest of input, settings and code, so equal audits share it."""
 
     config: AuditConfig
     run_id: str
@@ -144,7 +144,10 @@ def running(config: AuditConfig, input_digest: str, *, quiet: bool = False) -> I
 
 
 def run_id_of(config: AuditConfig, input_digest: str) -> str:
-    """Return name and digest; neither where results go, nor how many workers make them, nor how the files were listed is part of it."""
+    """Return name and digest of input, settings and code.
+
+    Where results go, how many workers make them and how the files were listed is not part of it: none of that changes a byte.
+    """
     unplaced = config.input.model_copy(update={"paths": (), "dataset": None})  # the input's digest speaks for them
     settings = canonical_json(config.model_copy(update={"runtime": type(config.runtime)(), "input": unplaced}))
-    return f"{config.name}-{store.digest_of(input_digest, settings)[:10]}"
+    return f"{config.name}-{store.digest_of(input_digest, settings, store.code_version(*ALL_CODE))[:10]}"

@@ -5,7 +5,8 @@ work on each side of an ASCII white space byte alone, so only runs of words that
 Python; the rest goes through a compiled kernel straight from Arrow's buffers, about 0.5 GB/s on one core.
 
 Numba keeps the compiled kernels in `__pycache__` beside this file. Where that folder cannot be written it falls back to the user's
-cache folder; set NUMBA_CACHE_DIR to name another.
+cache folder; set NUMBA_CACHE_DIR to name another. The cache sees changes of a function's own file only, so no kernel calls one of
+another file.
 """
 
 from __future__ import annotations

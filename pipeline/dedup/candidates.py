@@ -19,16 +19,14 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from numba import njit
 
 from pipeline.config import DedupConfig
+from pipeline.dedup.buckets import compare_buckets
 from pipeline.dedup.facts import Facts, merge_facts
-from pipeline.dedup.shingles import CHUNK, SEED, Hashes, _fmix64
+from pipeline.dedup.shingles import CHUNK, SEED, Hashes
 from pipeline.dedup.shuffle import read_split, write_split
 from pipeline.dedup.signatures import signature_matrix
 from pipeline.dedup.sketches import (
-    Sketches,
-    count_differences,
     estimate_jaccard,
     make_sketches,
     most_differences,
@@ -68,7 +66,7 @@ def band_keys(signatures: Signatures, config: DedupConfig) -> pl.DataFrame:
         .unique("content_hash", keep="first", maintain_order=True)
     )
     matrix = signature_matrix(rows, config)  # type: ignore[arg-type]
-    keys = _hash_bands(matrix, config.num_bands, config.rows_per_band).reshape(-1)
+    keys = _hash_bands(matrix, config).reshape(-1)
     document = np.repeat(np.arange(rows.height), config.num_bands)
     return pl.DataFrame(
         {
@@ -92,7 +90,7 @@ def propose_pairs(keys: pl.DataFrame, config: DedupConfig) -> tuple[pl.DataFrame
     bucket_keys = rows["band_key"].to_numpy()
     starts = np.concatenate([[0], np.flatnonzero(bucket_keys[1:] != bucket_keys[:-1]) + 1, [rows.height]])
     deviation = standard_deviation(config.threshold, config.num_perm)
-    first, second, differences, counts = _compare_buckets(
+    first, second, differences, counts = compare_buckets(
         rows["sketch"].to_numpy(),
         starts.astype(np.int64),
         config.max_bucket_pairs,
@@ -126,78 +124,15 @@ def _sum_bands(proposals: pl.DataFrame) -> pl.DataFrame:
     return pairs.with_columns(pl.col("shared_bands").cast(pl.Int32)).sort("doc_id_a", "doc_id_b")
 
 
-@njit(cache=True, nogil=True)
-def _hash_bands(signatures: npt.NDArray[np.uint32], num_bands: int, rows_per_band: int) -> Hashes:
-    keys = np.empty((len(signatures), num_bands), np.uint64)
-    for document in range(len(signatures)):
-        for band in range(num_bands):
-            h = SEED ^ np.uint64(band)
-            for row in range(band * rows_per_band, (band + 1) * rows_per_band):
-                h = (h ^ np.uint64(signatures[document, row])) * CHUNK
-                h ^= h >> np.uint64(32)
-            keys[document, band] = _fmix64(h)
+def _hash_bands(signatures: npt.NDArray[np.uint32], config: DedupConfig) -> Hashes:
+    """Return a 64-bit key for each document and band, (documents, num_bands)."""
+    keys = np.empty((len(signatures), config.num_bands), np.uint64)
+    for band in range(config.num_bands):
+        # the first value once more, so that the last reaches every bit of the key
+        h = np.full(len(signatures), SEED ^ np.uint64(band))
+        start = band * config.rows_per_band
+        for column in (*range(start, start + config.rows_per_band), start):
+            h = (h ^ signatures[:, column]) * CHUNK
+            h ^= h >> np.uint64(32)
+        keys[:, band] = h
     return keys
-
-
-@njit(cache=True, nogil=True)
-def _compare_buckets(
-    sketches: Sketches,
-    starts: npt.NDArray[np.int64],
-    max_bucket_pairs: int,
-    reject_above: int,
-    sure_below: int,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return rows of the proposed pairs, their differences, and the counts; bucket i is rows starts[i] .. starts[i + 1]."""
-    proposals = np.empty((1024, 3), np.int64)
-    counts = np.zeros(7, np.int64)
-    found = 0
-    for bucket in range(len(starts) - 1):
-        begin, size = starts[bucket], starts[bucket + 1] - starts[bucket]
-        if size < 2:
-            continue
-        counts[0] += 1
-        counts[1] = max(counts[1], size)
-        counts[2] += size
-        most = min(size, 1 + max_bucket_pairs // size)
-        # of the compared members: its group; of each group: its first member, and the nearest to the member at hand
-        group_of, leader = np.zeros(most, np.int64), np.zeros(most, np.int64)
-        nearest, fewest, to_leader = np.zeros(most, np.int64), np.zeros(most, np.int64), np.zeros(most, np.int64)
-        num_groups = 1
-        for member in range(1, size):
-            compared = min(member, most)
-            fewest[:num_groups] = 1 << 30
-            for other in range(compared):
-                differences = count_differences(sketches[begin + member], sketches[begin + other])
-                counts[4] += differences > reject_above
-                group = group_of[other]
-                if leader[group] == other:
-                    to_leader[group] = differences
-                if differences < fewest[group]:
-                    fewest[group], nearest[group] = differences, other
-            counts[3] += compared
-            own = -1
-            for group in range(num_groups):
-                if fewest[group] > reject_above:
-                    continue
-                if own < 0 or fewest[group] < fewest[own]:
-                    own = group
-                is_star = to_leader[group] <= sure_below
-                if found == len(proposals):
-                    larger = np.empty((2 * found, 3), np.int64)
-                    larger[:found] = proposals
-                    proposals = larger
-                proposals[found, 0] = begin + (leader[group] if is_star else nearest[group])
-                proposals[found, 1] = begin + member
-                proposals[found, 2] = to_leader[group] if is_star else fewest[group]
-                found += 1
-            is_sure = own >= 0 and fewest[own] <= sure_below
-            if member > compared and not is_sure:
-                counts[5] += member - compared
-                counts[6] += 1
-            if member < most:
-                if not is_sure:
-                    own = num_groups
-                    leader[own] = member
-                    num_groups += 1
-                group_of[member] = own
-    return proposals[:found, 0].copy(), proposals[:found, 1].copy(), proposals[:found, 2].copy(), counts

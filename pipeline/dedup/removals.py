@@ -13,22 +13,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
-from numba import njit
 
 from pipeline.config import DedupConfig
 from pipeline.dedup.blocks import ShingleSets, iter_blocks, plan_groups
+from pipeline.dedup.comparison import walk
 from pipeline.dedup.facts import Facts, merge_facts
 from pipeline.dedup.policy import order_members, read_members
-from pipeline.dedup.shingles import Hashes
 from pipeline.dedup.union_find import Indices
-from pipeline.dedup.verification import count_shared
 from pipeline.store import Artifact
 from pipeline.tables import REMOVALS, Clusters, DuplicatePairs, Removals
-from pipeline.text import Offsets
 
-Numbers = npt.NDArray[np.float64]
 COUNTS = ("num_walk_comparisons", "num_skipped_walk_comparisons", "num_cut_short_members", "num_transitive_only")
 
 
@@ -55,7 +50,7 @@ def choose_removals(members: pl.DataFrame, pairs: DuplicatePairs, sets: ShingleS
     codes = pl.DataFrame({"content_hash": contents, "content": np.arange(len(contents))})
     rows = members.join(codes, on="content_hash", how="left", maintain_order="left")
     content = rows["content"].to_numpy()
-    kept, jaccard, removed_share, kept_share, counts = _walk(
+    kept, jaccard, removed_share, kept_share, counts = walk(
         rows["cluster_id"].rle_id().to_numpy().astype(np.int64),
         content,
         *_known_pairs(rows, pairs, len(contents)),
@@ -102,83 +97,3 @@ def _rows_of_contents(rows: pl.DataFrame, sets: ShingleSets, num_contents: int) 
     found = np.full(num_contents, -1, np.int64)
     found[held["content"].to_numpy()] = sets.rows_of(held["doc_id"].to_numpy())
     return found
-
-
-@njit(cache=True, nogil=True)
-def _walk(
-    clusters: Indices,
-    content: Indices,
-    known_offsets: Indices,
-    known: Indices,
-    known_jaccard: Numbers,
-    known_first: Numbers,
-    known_second: Numbers,
-    rows: Indices,
-    values: Hashes,
-    offsets: Offsets,
-    threshold: float,
-    max_copies: int,
-    max_comparisons: int,
-) -> tuple[Indices, Numbers, Numbers, Numbers, Indices]:
-    """Return for each row the kept row that it duplicates (-1: it stays), Jaccard, the two containments, and the counts."""
-    size = len(clusters)
-    kept_row = np.full(size, -1, np.int64)
-    evidence = np.zeros((3, size))
-    counts = np.zeros(4, np.int64)
-    # of each content: its first kept row and how many are kept
-    first_kept, num_kept = np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64)
-    kept_contents = np.empty(len(rows), np.int64)
-    seen = np.full(len(rows), -1, np.int64)
-    num_contents, spent = 0, 0
-    for row in range(size):
-        if row == 0 or clusters[row] != clusters[row - 1]:
-            num_contents, spent = 0, 0
-        own = content[row]
-        copies = num_kept[own]
-        if copies >= max_copies:
-            kept_row[row] = first_kept[own]
-            evidence[:, row] = 1.0
-            continue
-        best = -1.0
-        for edge in range(known_offsets[own], known_offsets[own + 1]):
-            other = known[edge]
-            seen[other] = row
-            copies += num_kept[other]
-            if num_kept[other] and known_jaccard[edge] > best:
-                best = known_jaccard[edge]
-                kept_row[row] = first_kept[other]
-                evidence[0, row], evidence[1, row], evidence[2, row] = best, known_first[edge], known_second[edge]
-        skipped = 0
-        for index in range(num_contents):
-            other = kept_contents[index]
-            if copies >= max_copies or other == own or seen[other] == row or rows[own] < 0 or rows[other] < 0:
-                continue
-            if spent >= max_comparisons:
-                skipped += 1
-                continue
-            spent += 1
-            shared = count_shared(values, offsets, rows[own], rows[other])
-            size_own, size_other = offsets[rows[own] + 1] - offsets[rows[own]], offsets[rows[other] + 1] - offsets[rows[other]]
-            jaccard = shared / (size_own + size_other - shared)
-            counts[0] += 1
-            if jaccard >= threshold:
-                copies += num_kept[other]
-                if jaccard > best:
-                    best = jaccard
-                    kept_row[row] = first_kept[other]
-                    evidence[0, row], evidence[1, row], evidence[2, row] = jaccard, shared / size_own, shared / size_other
-        if copies >= max_copies:
-            if num_kept[own]:
-                kept_row[row] = first_kept[own]
-                evidence[:, row] = 1.0
-            continue
-        kept_row[row] = -1
-        counts[1] += skipped
-        counts[2] += skipped > 0
-        counts[3] += num_contents > 0 and copies == 0 and skipped == 0
-        if num_kept[own] == 0:
-            first_kept[own] = row
-            kept_contents[num_contents] = own
-            num_contents += 1
-        num_kept[own] += 1
-    return kept_row, evidence[0], evidence[1], evidence[2], counts

@@ -23,9 +23,6 @@ Sketches = npt.NDArray[np.uint64]
 
 # the multiplier spreads a value over its upper bits: minima crowd near zero
 SPREAD = np.uint32(0x9E3779B1)
-LOW_BITS = np.uint64(0x1111111111111111)
-LOW_NIBBLES = np.uint64(0x0F0F0F0F0F0F0F0F)
-LOW_BYTES = np.uint64(0x0101010101010101)
 
 
 def words_of(num_perm: int) -> int:
@@ -43,19 +40,6 @@ def make_sketches(signatures: npt.NDArray[np.uint32]) -> Sketches:
             nibble = np.uint64(np.uint32(signatures[document, k] * SPREAD) >> np.uint32(32 - BITS))
             sketches[document, k // PER_WORD] |= nibble << np.uint64(BITS * (k % PER_WORD))
     return sketches
-
-
-@njit(cache=True, nogil=True)
-def count_differences(sketch_a: Sketches, sketch_b: Sketches) -> int:
-    """Return the number of permutations on which two sketches differ."""
-    differences = np.uint64(0)
-    for word in range(len(sketch_a)):
-        unlike = sketch_a[word] ^ sketch_b[word]
-        unlike |= unlike >> np.uint64(1)
-        unlike = (unlike | (unlike >> np.uint64(2))) & LOW_BITS
-        pairs = (unlike + (unlike >> np.uint64(4))) & LOW_NIBBLES
-        differences += (pairs * LOW_BYTES) >> np.uint64(56)
-    return int(differences)
 
 
 def estimate_jaccard(differences: npt.NDArray[np.int64], num_perm: int) -> npt.NDArray[np.float64]:

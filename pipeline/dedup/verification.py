@@ -7,18 +7,14 @@ here every one of them is compared in full, in blocks, so that memory stays leve
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
-from numba import njit
 
 from pipeline.config import DedupConfig
 from pipeline.dedup.blocks import ShingleSets, iter_blocks, plan_pairs
+from pipeline.dedup.comparison import count_shared
 from pipeline.dedup.facts import Facts, merge_facts
-from pipeline.dedup.shingles import Hashes
-from pipeline.dedup.union_find import Indices
 from pipeline.store import Artifact
 from pipeline.tables import DUPLICATE_PAIRS, CandidatePairs, DuplicatePairs
-from pipeline.text import Offsets
 
 
 def verify_candidates(
@@ -40,7 +36,7 @@ def verify_pairs(pairs: pl.DataFrame, sets: ShingleSets, config: DedupConfig) ->
     Source: Broder 1997, On the resemblance and containment of documents, section 2.
     """
     rows_a, rows_b = sets.rows_of(pairs["doc_id_a"].to_numpy()), sets.rows_of(pairs["doc_id_b"].to_numpy())
-    shared = _count_shared(sets.values, sets.offsets, rows_a, rows_b)
+    shared = count_shared(sets.values, sets.offsets, rows_a, rows_b)
     lengths = np.diff(sets.offsets)
     sizes_a, sizes_b = lengths[rows_a], lengths[rows_b]
     compared = pairs.select("doc_id_a", "doc_id_b").with_columns(
@@ -48,25 +44,3 @@ def verify_pairs(pairs: pl.DataFrame, sets: ShingleSets, config: DedupConfig) ->
     )
     duplicates = DUPLICATE_PAIRS.check(compared.filter(pl.col("jaccard") >= config.threshold))
     return duplicates, {"num_compared": pairs.height, "num_verified": duplicates.height}
-
-
-@njit(cache=True, nogil=True)
-def count_shared(values: Hashes, offsets: Offsets, row_a: int, row_b: int) -> int:
-    """Return the number of hashes that two rows of shingle sets share, by merging the two rising runs."""
-    a, end_a = np.uint64(offsets[row_a]), np.uint64(offsets[row_a + 1])
-    b, end_b = np.uint64(offsets[row_b]), np.uint64(offsets[row_b + 1])
-    shared = 0
-    while a < end_a and b < end_b:
-        value_a, value_b = values[a], values[b]
-        shared += value_a == value_b
-        a += np.uint64(value_a <= value_b)
-        b += np.uint64(value_b <= value_a)
-    return shared
-
-
-@njit(cache=True, nogil=True)
-def _count_shared(values: Hashes, offsets: Offsets, rows_a: Indices, rows_b: Indices) -> npt.NDArray[np.int64]:
-    shared = np.empty(len(rows_a), np.int64)
-    for pair in range(len(rows_a)):
-        shared[pair] = count_shared(values, offsets, rows_a[pair], rows_b[pair])
-    return shared

@@ -37,14 +37,20 @@ def evaluate(
     evidence: Evidence,
     config: RiskConfig,
     seed: int,
+    *,
+    is_graded: bool,
 ) -> dict[str, Any]:
-    """Return JSON-able facts: `evaluation` for the report and `model_card`, numbers rounded to 6 decimals."""
+    """Return JSON-able facts: `evaluation` for the report and `model_card`, numbers rounded to 6 decimals.
+
+    `is_graded`: the predictor was fitted to graded labels and is judged on them; `num_positive` counts memorized clusters all the same.
+    """
     rng = np.random.default_rng([seed, 2])
     top = at_largest_size(labels)
     known = top.filter(pl.col("memorized").is_not_null())
     parameters = {int(size): evidence.num_parameters(int(size)) for size in labels["size"].unique().sort()}
     card = model_card(teacher, rows, nulls, parameters, config)
     facts: dict[str, Any] = {
+        "label": "strong gain" if is_graded else "memorized",
         "label_sizes": list(parameters.values()),
         "num_labelled_clusters": known.height,
         "num_positive": int(known["memorized"].sum()),
@@ -59,7 +65,7 @@ def evaluate(
         "features": [],
         "spearman_gain": {"value": None, "low": None, "high": None},
         "model_card": card,
-        "notes": notes(teacher, known, parameters, config),
+        "notes": notes(teacher, known, parameters, config, is_graded=is_graded),
     }
     if teacher is not None and rows is not None:
         facts |= _judge(teacher, _headline(rows), facts["label_reliability"]["value"], config, rng, evidence.suffix_tokens)

@@ -7,6 +7,7 @@ clusters share is left out, because the other cluster's side would decide its ou
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.config import RiskConfig
 from pipeline.risk.evidence import Evidence
+
+GRADED_SHARE = 0.1
 
 LABELS = {
     "cluster_id": pl.Binary,
@@ -49,6 +52,15 @@ def label_clusters(evidence: Evidence, config: RiskConfig) -> tuple[pl.DataFrame
 def at_largest_size(labels: pl.DataFrame) -> pl.DataFrame:
     """Return the labels of the largest size that has any."""
     return labels.filter(pl.col("size") == pl.col("size").max())
+
+
+def graded_thresholds(labels: pl.DataFrame, nulls: Mapping[int, float]) -> dict[int, float]:
+    """Return, for each label size, the gain above which a cluster counts as strongly memorized: the top decile's, or the null's if higher.
+
+    A share of each size's clusters rather than one gain for all: what it means doesn't drift with size. Source: the design's section 6.
+    """
+    gains = {size: labels.filter(pl.col("size") == size)["gain"].to_numpy() for size in nulls}
+    return {size: max(null, float(np.quantile(gains[size], 1 - GRADED_SHARE))) for size, null in nulls.items() if len(gains[size])}
 
 
 def model_outcomes(evidence: Evidence, size: int, config: RiskConfig) -> pl.DataFrame:

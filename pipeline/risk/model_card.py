@@ -25,17 +25,20 @@ def importance(teacher: Teacher, rows: Rows) -> list[dict[str, Any]]:
     return [{"name": name, "importance": pull} for pull, name in ranked]
 
 
-def notes(teacher: Teacher | None, known: pl.DataFrame, parameters: dict[int, int], config: RiskConfig) -> list[str]:
+def notes(teacher: Teacher | None, known: pl.DataFrame, parameters: dict[int, int], config: RiskConfig, *, is_graded: bool) -> list[str]:
     """Say what the reader must know: too few positives, extrapolation in size, what could not be measured."""
     positive = int(known["memorized"].sum())
     found = []
+    if is_graded:
+        found.append(f"Not enough data: {positive} memorized clusters at the largest label size, {MIN_POSITIVES} needed over all sizes.")
     if teacher is None:
+        return [*found, "Every score is the base rate."]
+    if is_graded:
         found.append(
-            f"Not enough data: {positive} memorized clusters at the largest label size, {MIN_POSITIVES} needed. "
-            "Every score is the base rate."
+            "Graded labels stand in: the predictor was fitted to, and judged on, gains in the top decile and above the null, and scores are "
+            "scaled by how often such clusters were extracted. Their order is learnt, their height barely; no row counts as supported."
         )
-        return found
-    if positive < COMPARED_POSITIVES:
+    elif positive < COMPARED_POSITIVES:
         found.append(f"{positive} memorized clusters: too few to settle a difference in average precision ({COMPARED_POSITIVES} needed).")
     if parameters and config.target_parameters > max(parameters.values()):
         factor = config.target_parameters / max(parameters.values())

@@ -11,6 +11,7 @@ clusters, widened by the error of predicting one label size from the other, per 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -128,6 +129,15 @@ def build_rows(tables: dict[int, pl.DataFrame], labels: pl.DataFrame, num_parame
         frame["memorized"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
         frame["gain"].to_numpy(),
     )
+
+
+def graded(rows: Rows, thresholds: Mapping[int, float]) -> Rows:
+    """Return the rows with a graded label in place of extraction: a gain above its size's threshold (`labels.graded_thresholds`).
+
+    The design stays with graded labels where exact extraction is too rare to learn from.
+    """
+    threshold = np.array([thresholds[size] for size in rows.label_size.tolist()])
+    return replace(rows, memorized=(rows.gain > threshold).astype(np.float64))
 
 
 def raw_features(frame: pl.DataFrame) -> Array:

@@ -1,7 +1,7 @@
 """Score every document: the teacher speaks for text that proxies trained on, the student for the rest, an empty text for itself.
 
-Scores are made a cluster at a time and shared by its documents. Where the labels are too few to fit anything, every score is the
-base rate, its interval says how little that is, and no row counts as supported.
+Scores are made a cluster at a time and shared by its documents. Where too few clusters were extracted to learn from, graded labels
+stand in, or failing those the base rate; then no row counts as supported.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pipeline.risk.corpus_features import Parts, cluster_texts, document_feature
 from pipeline.risk.crossfit import NO_FOLD, Folds
 from pipeline.risk.evaluation import evaluate
 from pipeline.risk.evidence import Evidence, check_independence
-from pipeline.risk.fallback import SCORES, base_rate_scores
+from pipeline.risk.fallback import SCORES, base_rate_scores, scale_graded
 from pipeline.risk.features import DECIMALS, FEATURES, cluster_features
-from pipeline.risk.labels import at_largest_size, label_clusters
+from pipeline.risk.labels import at_largest_size, graded_thresholds, label_clusters
 from pipeline.risk.linear import Array
 from pipeline.risk.predictor import (
     UNKNOWN_LOGIT_ERROR,
@@ -31,6 +31,7 @@ from pipeline.risk.predictor import (
     Teacher,
     build_rows,
     fit_teacher,
+    graded,
     interval_width,
     raw_features,
     spread,
@@ -90,19 +91,24 @@ def score_documents(
 def score_clusters(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, seed: int) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Return one scored row a cluster of `texts` (the frame of `cluster_texts`), and the facts."""
     labels, nulls = label_clusters(evidence, config)
+    thresholds = graded_thresholds(labels, nulls)
     tables = {size: cluster_features(evidence, texts, size) for size in evidence.sizes("full")}
     num_parameters = {size: evidence.num_parameters(size) for size in sorted({*tables, *labels["size"].to_list()})}
     rows = build_rows(tables, labels, num_parameters) if tables and labels.height else None
     teacher = fit_teacher(rows, config, seed) if rows is not None else None
+    is_graded = rows is not None and teacher is None
+    if rows is not None and is_graded:
+        rows = graded(rows, thresholds)
+        teacher = fit_teacher(rows, config, seed)
     if rows is None or teacher is None:
         scored = base_rate_scores(texts, labels, config)
-        fitted = None
     else:
         top = max(tables)
         beyond = float(np.log2(config.target_parameters)) - float(rows.doublings.max())
         target = Target(float(np.log2(config.target_parameters / num_parameters[top])), beyond)
         fitted = _teacher_scores(teacher, rows, tables[top], target, config)
         scored = _with_student(fitted, texts, teacher, rows, target, config)
+        scored = scale_graded(scored, labels, thresholds, config) if is_graded else scored
     last = at_largest_size(labels).select("cluster_id", "extracted_out")
     described = scored.join(texts.select("cluster_id", "cluster_size", "reference_suffix_loss"), on="cluster_id").join(
         last, on="cluster_id", how="left"
@@ -110,7 +116,7 @@ def score_clusters(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, 
     classed = described.with_columns(sink_class=sink_class(evidence.suffix_tokens, config)).select([*scored.columns, "sink_class"])
     top_table = tables[max(tables)] if tables else pl.DataFrame(schema={"cluster_id": pl.Binary, **dict.fromkeys(FEATURES, pl.Float64)})
     complete = classed.join(_signal_columns(texts, top_table), on="cluster_id", how="left")
-    return complete.sort("cluster_id"), evaluate(teacher, rows, labels, nulls, evidence, config, seed)
+    return complete.sort("cluster_id"), evaluate(teacher, rows, labels, nulls, evidence, config, seed, is_graded=is_graded)
 
 
 def _teacher_scores(teacher: Teacher, rows: Rows, table: pl.DataFrame, target: Target, config: RiskConfig) -> pl.DataFrame:

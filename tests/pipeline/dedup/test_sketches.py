@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import DedupConfig
+from pipeline.dedup.buckets import count_differences
 from pipeline.dedup.signatures import minhash, permutations
 from pipeline.dedup.sketches import (
-    count_differences,
     estimate_jaccard,
     make_sketches,
     most_differences,

@@ -199,7 +199,23 @@ def test_degenerate_corpora_are_scored_honestly(make_world: Callable[..., Any], 
         assert not scores["is_supported"].any()
         assert scores["sink_score"].n_unique() == 1
         assert scores["sink_score"][0] < 0.5
-        assert "Not enough data" in facts["notes"][0]
+        assert "the base rate" in facts["notes"][-1]
+
+
+def test_without_extractions_the_order_comes_from_gains_and_the_height_from_what_little_was_extracted(world: Any) -> None:
+    """When no suffix is ever recited, scores stay low, rank by graded labels, and none is supported."""
+    mute = world.evidence.extractions.with_columns(
+        memorization_score=pl.col("memorization_score").clip(0.0, 0.9), suffix_log_prob=pl.col("suffix_log_prob") - 20.0
+    )
+    scores, facts = world.with_evidence(extractions=EXTRACTIONS.check(mute)).score()
+    labels, _ = label_clusters(world.evidence, CONFIG)
+    joined = labels.filter(pl.col("size") == 1).join(_per_cluster(scores), on="cluster_id")
+    assert facts["evaluation"]["num_positive"] == 0
+    assert facts["evaluation"]["label"] == "strong gain"
+    assert roc_auc_score(joined["memorized"], joined["signal_score"]) > 0.9
+    assert float(scores["sink_score"].max() or 1.0) < 0.1
+    assert not scores["is_supported"].any()
+    assert "Not enough data" in facts["notes"][0]
 
 
 def test_proxies_that_left_nothing_behind(world: Any) -> None:

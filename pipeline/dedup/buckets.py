@@ -1,0 +1,93 @@
+"""Buckets: the members of one band key compared by sketch, compiled.
+
+Both functions share a file because numba's cache sees changes of a function's own file only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from pipeline.dedup.sketches import Sketches
+
+LOW_BITS = np.uint64(0x1111111111111111)
+LOW_NIBBLES = np.uint64(0x0F0F0F0F0F0F0F0F)
+LOW_BYTES = np.uint64(0x0101010101010101)
+
+
+@njit(cache=True, nogil=True)
+def count_differences(sketch_a: Sketches, sketch_b: Sketches) -> int:
+    """Return the number of permutations on which two sketches differ."""
+    differences = np.uint64(0)
+    for word in range(len(sketch_a)):
+        unlike = sketch_a[word] ^ sketch_b[word]
+        unlike |= unlike >> np.uint64(1)
+        unlike = (unlike | (unlike >> np.uint64(2))) & LOW_BITS
+        pairs = (unlike + (unlike >> np.uint64(4))) & LOW_NIBBLES
+        differences += (pairs * LOW_BYTES) >> np.uint64(56)
+    return int(differences)
+
+
+@njit(cache=True, nogil=True)
+def compare_buckets(
+    sketches: Sketches,
+    starts: npt.NDArray[np.int64],
+    max_bucket_pairs: int,
+    reject_above: int,
+    sure_below: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return rows of the proposed pairs, their differences, and the counts; bucket i is rows starts[i] .. starts[i + 1]."""
+    proposals = np.empty((1024, 3), np.int64)
+    counts = np.zeros(7, np.int64)
+    found = 0
+    for bucket in range(len(starts) - 1):
+        begin, size = starts[bucket], starts[bucket + 1] - starts[bucket]
+        if size < 2:
+            continue
+        counts[0] += 1
+        counts[1] = max(counts[1], size)
+        counts[2] += size
+        most = min(size, 1 + max_bucket_pairs // size)
+        # of the compared members: its group; of each group: its first member, and the nearest to the member at hand
+        group_of, leader = np.zeros(most, np.int64), np.zeros(most, np.int64)
+        nearest, fewest, to_leader = np.zeros(most, np.int64), np.zeros(most, np.int64), np.zeros(most, np.int64)
+        num_groups = 1
+        for member in range(1, size):
+            compared = min(member, most)
+            fewest[:num_groups] = 1 << 30
+            for other in range(compared):
+                differences = count_differences(sketches[begin + member], sketches[begin + other])
+                counts[4] += differences > reject_above
+                group = group_of[other]
+                if leader[group] == other:
+                    to_leader[group] = differences
+                if differences < fewest[group]:
+                    fewest[group], nearest[group] = differences, other
+            counts[3] += compared
+            own = -1
+            for group in range(num_groups):
+                if fewest[group] > reject_above:
+                    continue
+                if own < 0 or fewest[group] < fewest[own]:
+                    own = group
+                is_star = to_leader[group] <= sure_below
+                if found == len(proposals):
+                    larger = np.empty((2 * found, 3), np.int64)
+                    larger[:found] = proposals
+                    proposals = larger
+                proposals[found, 0] = begin + (leader[group] if is_star else nearest[group])
+                proposals[found, 1] = begin + member
+                proposals[found, 2] = to_leader[group] if is_star else fewest[group]
+                found += 1
+            is_sure = own >= 0 and fewest[own] <= sure_below
+            if member > compared and not is_sure:
+                counts[5] += member - compared
+                counts[6] += 1
+            if member < most:
+                if not is_sure:
+                    own = num_groups
+                    leader[own] = member
+                    num_groups += 1
+                group_of[member] = own
+    return proposals[:found, 0].copy(), proposals[:found, 1].copy(), proposals[:found, 2].copy(), counts
