@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import fsspec
-import polars as pl
 import yaml
 
 from flows.deduplicate import Deduplicated
@@ -19,7 +18,7 @@ from pipeline import store
 from pipeline.dedup.curve import band_curve
 from pipeline.report.markdown import render_markdown
 from pipeline.report.render import index_entry, render_index, render_report
-from pipeline.report.summary import SummaryInputs, build_summary, wanted_excerpts
+from pipeline.report.summary import VERSION, SummaryInputs, build_summary, wanted_excerpts
 from pipeline.rows import read_texts
 from pipeline.store import Artifact
 from pipeline.tables import CLUSTERS, DECISIONS, DUPLICATE_PAIRS, PROXIES, REMOVALS, SINK_SCORES
@@ -79,9 +78,7 @@ def summarise(
         SummaryInputs(
             run=run.run_id,
             config=config,
-            ids=store.read_frame(copies.profiles)
-            .join(tokens, on="content_hash", how="left")
-            .with_columns(pl.col("num_tokens").fill_null(0)),
+            ids=store.read_frame(copies.profiles).join(tokens, on="content_hash", how="left"),
             clusters=CLUSTERS.check(store.read_frame(copies.clusters)),
             removals=REMOVALS.check(store.read_frame(copies.removals)),
             duplicate_pairs=DUPLICATE_PAIRS.check(store.read_frame(copies.duplicate_pairs)),
@@ -109,21 +106,35 @@ def summarise(
                 **{name: artifact.digest for name, artifact in sorted(tables.items())},
             },
             command="sinkaudit run config.resolved.yaml",
+            previous=previous_summary(run),
         )
     )
+
+
+def previous_summary(run: Run) -> dict[str, Any] | None:
+    """Return the summary of the last other run of the same name, or None."""
+    earlier = [
+        summary for folder, summary in _summaries(run.config.runtime.reports) if folder != run.run_id and summary["name"] == run.config.name
+    ]
+    return max(earlier, key=lambda summary: str(summary["timing"]["finished"]), default=None)
 
 
 def write_index(run: Run) -> None:
     """Write the list of all runs beside their folders, the newest first, and the pointer to this one."""
     root = run.config.runtime.reports
-    filesystem, plain = fsspec.core.url_to_fs(root)
-    entries = []
-    for path in sorted(filesystem.glob(f"{plain}/*/{SUMMARY}")):
-        folder = path.rsplit("/", 2)[1]
-        entries.append(index_entry(json.loads(filesystem.cat_file(path)), f"{folder}/{PAGE}"))
+    entries = [index_entry(summary, f"{folder}/{PAGE}") for folder, summary in _summaries(root)]
     entries.sort(key=lambda entry: (str(entry.get("finished", "")), str(entry["run"])), reverse=True)
     store.write_bytes(f"{root}/{PAGE}", render_index(entries).encode())
     store.write_bytes(f"{root}/latest.json", _json({"run": run.run_id, "report": f"{run.run_id}/{PAGE}"}).encode())
+
+
+def _summaries(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield folder and summary of every run in the reports' folder that this version wrote; the committed example is not a run."""
+    filesystem, plain = fsspec.core.url_to_fs(root)
+    for path in sorted(filesystem.glob(f"{plain}/*/{SUMMARY}")):
+        summary, folder = json.loads(filesystem.cat_file(path)), path.rsplit("/", 2)[1]
+        if summary.get("version") == VERSION and summary["run"] == folder:
+            yield folder, summary
 
 
 def _json(value: object) -> str:

@@ -75,6 +75,10 @@ class DedupConfig(Section):
     num_partitions: int = Field(default=16, ge=1, description="key partitions of the band shuffle held in memory one at a time")
     block_bytes: int = Field(default=128 * 2**20, ge=2**10, description="shingle sets that exact comparison holds in memory at a time")
 
+    num_plants: int = Field(
+        default=400, ge=0, le=100_000, description="pairs of made-up near-copies on which recall is measured; 0: it is not"
+    )
+
     @model_validator(mode="after")
     def _bands_fit(self) -> Self:
         if self.num_bands * self.rows_per_band > self.num_perm:
@@ -152,6 +156,7 @@ class ReleaseConfig(Section):
     max_cluster_share: Share = 0.2
     max_transitive_share: Share = 0.05
     max_skipped_share: Share = 0.01
+    min_removal_recall: Share = Field(default=0.95, description="that the lower bound of recall on planted copies must reach")
     max_unsupported_share: Share = 0.2
     min_gate_rows: int = Field(default=20, ge=1, description="rows below which a share is not judged")
 

@@ -29,6 +29,7 @@ CandidatePairs = NewType("CandidatePairs", pl.DataFrame)
 DuplicatePairs = NewType("DuplicatePairs", pl.DataFrame)
 Clusters = NewType("Clusters", pl.DataFrame)
 Removals = NewType("Removals", pl.DataFrame)
+PlantedPairs = NewType("PlantedPairs", pl.DataFrame)
 Samples = NewType("Samples", pl.DataFrame)
 ProxySplits = NewType("ProxySplits", pl.DataFrame)
 Proxies = NewType("Proxies", pl.DataFrame)
@@ -170,6 +171,18 @@ REMOVALS: Table[Removals] = Table(
     key=("doc_id",),
     enums={"reason": ("exact_duplicate", "near_duplicate")},
 )
+PLANTED_PAIRS: Table[PlantedPairs] = Table(
+    # near-copies made up to measure deduplication; they are in no other table
+    "planted_pairs",
+    {
+        "pair": pl.Int64,
+        "jaccard": pl.Float64,  # exact, on plain sets of shingles
+        "is_proposed": pl.Boolean,
+        "in_one_cluster": pl.Boolean,
+        "is_removed": pl.Boolean,  # one of the two, for the other
+    },
+    key=("pair",),
+)
 SAMPLES: Table[Samples] = Table(
     "samples",
     {
@@ -300,6 +313,7 @@ TABLES: Mapping[str, Table[object]] = {
         DUPLICATE_PAIRS,
         CLUSTERS,
         REMOVALS,
+        PLANTED_PAIRS,
         SAMPLES,
         PROXY_SPLITS,
         PROXIES,

@@ -6,10 +6,8 @@ tiny matrices gain nothing from more, and a fixed number keeps results bit-ident
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
-import pyarrow.parquet as pq
 import torch
 
 from pipeline import store

@@ -16,6 +16,7 @@ import polars as pl
 
 from pipeline.config import ReleaseConfig
 from pipeline.release.decisions import is_released, is_transitive_only
+from pipeline.statistics import wilson_interval
 from pipeline.tables import Clusters, Decisions, SinkScores
 
 Severity = Literal["error", "warn"]
@@ -25,6 +26,7 @@ Verdict = Literal["PASS", "WARN", "FAIL"]
 
 MIN_POSITIVES = 50  # labels, before calibration is judged
 MIN_POSITIVES_OF_DIFFERENCE = 150  # before a difference in average precision is
+MIN_PLANTS = 100  # planted pairs, before recall on them is: of fewer even a full score leaves the limit in doubt
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,15 @@ def judge(
     num_skipped: int | None = None,
     rival_margin: Measure | None = None,
     brier_skill: Measure | None = None,
+    removal_recall: Measure | None = None,
 ) -> tuple[Gate, ...]:
     """Judge every gate, in the order of the report.
 
     ids: one row a document with `doc_id, source, is_empty`. written_by_source: rows in the filtered shards, counted while they were
     written. num_candidates, num_skipped: comparisons proposed, and left out by the bucket cap. rival_margin: the predictor's
     average precision less that of the logistic on copies, loss and zlib, over the proxies' own held-out labels; brier_skill: on
-    held-out clusters; `n` of both counts positive labels.
+    held-out clusters; `n` of both counts positive labels. removal_recall: share of planted pairs at or above the Jaccard threshold of
+    which one was removed; `n` counts those pairs.
     """
     rows = ids.select("doc_id", "source", "is_empty").join(decisions, on="doc_id", how="left", validate="1:1")
     sources = _by_source(rows, written_by_source, config)
@@ -101,7 +105,7 @@ def judge(
             "average precision less that of the logistic on copies, loss and zlib, on the proxies' own held-out labels",
         ),
         _above_zero("calibration", brier_skill, MIN_POSITIVES, "Brier skill of the sink score over the base rate on held-out clusters"),
-        _not_measured("removal_recall", 0.95, "share", "lower bound of the share of planted copies that deduplication removed"),
+        _removal_recall(removal_recall, config),
         _not_measured("secrets_in_kept_rows", 0.0, "count", "secret-like patterns in kept rows of high risk"),
     )
 
@@ -110,19 +114,6 @@ def verdict_of(gates: Sequence[Gate]) -> Verdict:
     """Return FAIL if a gate failed, WARN if one warns, else PASS; what was not measured changes nothing and is listed instead."""
     statuses = {gate.status for gate in gates}
     return "FAIL" if "fail" in statuses else "WARN" if "warn" in statuses else "PASS"
-
-
-def wilson_interval(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the interval of a share in [0, 1], 95% by default; (0, 1) for no observations.
-
-    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-    """
-    if n == 0:
-        return 0.0, 1.0
-    share, spread = successes / n, z * z / n
-    centre = share + spread / 2
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return max(0.0, (centre - half) / (1 + spread)), min(1.0, (centre + half) / (1 + spread))
 
 
 def _by_source(rows: pl.DataFrame, written: Mapping[str, int], config: ReleaseConfig) -> pl.DataFrame:
@@ -178,6 +169,17 @@ def _bucket_cap(num_candidates: int | None, num_skipped: int | None, config: Rel
     if num_candidates + num_skipped == 0:
         return Gate("bucket_cap", 0.0, None, None, config.max_skipped_share, "warn", "pass", f"{meaning}; none were proposed", unit="share")
     return _share("bucket_cap", num_skipped, num_candidates + num_skipped, config.max_skipped_share, meaning, 0)
+
+
+def _removal_recall(measure: Measure | None, config: ReleaseConfig) -> Gate:
+    """Judge recall by its lower bound."""
+    meaning = "share of planted copies that deduplication removed, by its lower bound"
+    if measure is None or measure.n < MIN_PLANTS:
+        meaning += "" if measure is None else f"; not enough planted pairs ({measure.n})"
+        return _not_measured("removal_recall", config.min_removal_recall, "share", meaning, MIN_PLANTS)
+    status: Status = "pass" if measure.low >= config.min_removal_recall else "warn"
+    limit = config.min_removal_recall
+    return Gate("removal_recall", measure.value, measure.low, measure.high, limit, "warn", status, meaning, MIN_PLANTS, "share")
 
 
 def _outside_support(rows: pl.DataFrame, scores: SinkScores, config: ReleaseConfig) -> Gate:

@@ -9,6 +9,7 @@ import polars as pl
 from scipy.special import ndtri
 
 from pipeline.risk.evidence import Evidence
+from pipeline.statistics import wilson_interval
 
 NUM_STEPS = 16
 
@@ -24,7 +25,7 @@ def duplication_curve(labels: pl.DataFrame, evidence: Evidence, interval: float)
     z = float(ndtri(0.5 + interval / 2))
     curve = []
     for power, hits, count in groups.iter_rows():
-        low, high = _wilson(hits / count, count, z)
+        low, high = wilson_interval(hits, count, z)
         curve.append({"copies": 2**power, "memorized": hits / count, "low": low, "high": high, "count": count})
     return curve
 
@@ -67,9 +68,3 @@ def _mean_by_step(rows: pl.DataFrame) -> list[list[float]]:
     by_cluster = rows.group_by("step", "cluster_id").agg(pl.col("loss").cast(pl.Float64).mean()).sort("step", "cluster_id")
     means = by_cluster.group_by("step", maintain_order=True).agg(pl.col("loss").mean())
     return [[int(step), float(value)] for step, value in means.iter_rows()]
-
-
-def _wilson(share: float, count: int, z: float) -> tuple[float, float]:
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    reach = z / (1 + z * z / count) * float(np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)))
-    return max(0.0, middle - reach), min(1.0, middle + reach)

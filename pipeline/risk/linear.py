@@ -1,7 +1,8 @@
 """Fit the two linear models that everything here rests on, with few positives in mind: ridge-penalized, sign-constrained, weighted.
 
-Linear because it was measured: with 30 to 150 positive clusters it matches boosted trees on cross-fitted log-loss, extrapolates in
-the size ratio, which trees cannot, and says in one product a feature how a score came about.
+Linear because it was measured, on the demo corpus' proxies: cross-fitted log-loss .038 against .041 of boosted trees (44 positive
+rows), .078 against .106 on graded labels, the same rank correlation with gains (.76). And it extrapolates in the size ratio, which
+trees cannot, and says in one product a feature how a score came about.
 """
 
 from __future__ import annotations

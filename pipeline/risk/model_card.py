@@ -35,7 +35,7 @@ def notes(teacher: Teacher | None, known: pl.DataFrame, parameters: dict[int, in
         return [*found, "Every score is the base rate."]
     if is_graded:
         found.append(
-            "Graded labels stand in: the predictor was fitted to, and judged on, gains in the top decile and above the null, and scores are "
+            "Graded labels stand in: the predictor was fitted to and judged on gains in the top decile and above the null, and scores are "
             "scaled by how often such clusters were extracted. Their order is learnt, their height barely; no row counts as supported."
         )
     elif positive < COMPARED_POSITIVES:

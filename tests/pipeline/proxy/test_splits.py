@@ -76,14 +76,16 @@ def test_splits_are_independent_of_one_another(wide: pl.DataFrame, tiny_config: 
 
 
 def test_two_clusters_are_parted_about_half_the_time(tiny_config: ProxyConfig) -> None:
-    """Balancing pairs neighbours anew in every split, so no two clusters are always kept apart."""
+    """Balancing pairs neighbours anew in every split, so no two clusters are always kept apart, though heavy ones often are."""
     samples = make_samples(30)
     together = np.zeros((30, 30))
     for seed in range(60):
         splits = split_clusters(samples, plan_proxies(tiny_config, seed), tiny_config, seed)
         sides = splits.filter(pl.col("proxy") == "label-0-0a").sort("cluster_id")["in_training"].to_numpy()
         together += sides[:, None] == sides[None, :]
-    assert together[~np.eye(30, dtype=bool)].min() > 10
+    apart = together[~np.eye(30, dtype=bool)]
+    assert apart.min() > 0
+    assert 25 < np.median(apart) < 35
 
 
 def test_the_order_of_samples_does_not_matter(corpus: Corpus) -> None:

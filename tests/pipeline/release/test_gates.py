@@ -4,12 +4,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from pipeline.config import ReleaseConfig
-from pipeline.release.gates import Gate, Measure, judge, measured, verdict_of, wilson_interval
+from pipeline.release.gates import Gate, Measure, judge, measured, verdict_of
 
 
 def _judged(kit: Any, docs: list[Any], alike: frozenset[tuple[int, int]] = frozenset(), **given_: Any) -> dict[str, Gate]:
@@ -20,16 +17,6 @@ def _judged(kit: Any, docs: list[Any], alike: frozenset[tuple[int, int]] = froze
     kept = [docs[row["doc_id"]].source for row in decisions.rows(named=True) if row["action"] != "drop"]
     written = given_.pop("written", {source: kept.count(source) for source in kept})
     return {gate.name: gate for gate in judge(ledger.ids, ledger.clusters, ledger.scores, decisions, written, config, **given_)}
-
-
-@given(n=st.integers(1, 500), data=st.data())
-def test_wilson_intervals_agree_with_scipy(n: int, data: st.DataObject) -> None:
-    """Equal to scipy's for every count."""
-    successes = data.draw(st.integers(0, n))
-    oracle = binomtest(successes, n).proportion_ci(method="wilson")
-    assert wilson_interval(successes, n) == pytest.approx((oracle.low, oracle.high), abs=1e-6)
-    low, high = wilson_interval(successes, n)
-    assert 0 <= low <= high <= 1
 
 
 def test_a_clean_corpus_passes_and_says_what_nobody_measured(kit: Any) -> None:

@@ -1,0 +1,68 @@
+"""Tests of `pipeline.proxy.model`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from safetensors.torch import save
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipeline.config import ProxyConfig
+from pipeline.errors import IntegrityError
+from pipeline.proxy.model import build_model, count_flops, load_checkpoint, plan_shape, save_checkpoint
+
+
+def test_the_default_ladder_rises_about_threefold() -> None:
+    """Dials 2, 3, 4 give about 0.06, 0.15, 0.45 million non-embedding parameters, with the same heads rule."""
+    config = ProxyConfig()
+    counts = [build_model(config, dial, 300, torch.Generator()).count_parameters() for dial in config.ladder]
+    assert counts == [56_640, 150_080, 447_552]
+    for dial in range(1, 12):
+        shape = plan_shape(config, dial, 300)
+        assert shape.width % 16 == 0
+        assert abs(shape.width - 24 * dial) <= 8
+        assert shape.width % shape.num_heads == 0
+        assert shape.width // shape.num_heads in (8, 16, 24, 32)
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
+def test_flops_are_those_that_torch_counts(architecture: Literal["gpt_neox", "llama"], tiny_config: ProxyConfig) -> None:
+    """Matrices, attention and logits of a forward pass agree with torch's own count."""
+    model = build_model(tiny_config.model_copy(update={"architecture": architecture}), 2, 77, torch.Generator().manual_seed(0))
+    tokens = torch.zeros(3, 24, dtype=torch.long)
+    # torch has no count for the fused attention kernel of CPUs, so let it see the two products
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.head(model(tokens))
+    assert counter.get_total_flops() == pytest.approx(count_flops(model, 24) * tokens.numel())
+
+
+def test_weights_are_a_function_of_the_generator_alone(tiny_config: ProxyConfig) -> None:
+    """The global seed plays no part."""
+    torch.manual_seed(1)
+    first = save_checkpoint(build_model(tiny_config, 2, 50, torch.Generator().manual_seed(5)))
+    torch.manual_seed(2)
+    assert save_checkpoint(build_model(tiny_config, 2, 50, torch.Generator().manual_seed(5))) == first
+    assert save_checkpoint(build_model(tiny_config, 2, 50, torch.Generator().manual_seed(6))) != first
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
+def test_a_checkpoint_comes_back_whole(architecture: Literal["gpt_neox", "llama"], tmp_path: Path, tiny_config: ProxyConfig) -> None:
+    """Shape and weights survive, and saving again gives the same bytes."""
+    model = build_model(tiny_config.model_copy(update={"architecture": architecture}), 1, 50, torch.Generator().manual_seed(5))
+    (tmp_path / "model.safetensors").write_bytes(save_checkpoint(model))
+    loaded = load_checkpoint(str(tmp_path / "model.safetensors"))
+    assert loaded.shape == model.shape
+    assert save_checkpoint(loaded) == save_checkpoint(model)
+    tokens = torch.arange(10)[None]
+    assert torch.equal(loaded(tokens), model(tokens))
+
+
+def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
+    """A safetensors file without a shape is not a proxy."""
+    (tmp_path / "model.safetensors").write_bytes(save({"x": torch.zeros(2)}))
+    with pytest.raises(IntegrityError, match=r"not a proxy's checkpoint.*model\.safetensors"):
+        load_checkpoint(str(tmp_path / "model.safetensors"))
