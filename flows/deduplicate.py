@@ -1,4 +1,4 @@
-"""Find the copies: profile and sign each part, propose, verify, cluster, choose what goes."""
+"""Find the copies: profile and sign each part, propose, verify, cluster, choose what goes, measure how much was found."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pipeline.config import AuditConfig
 from pipeline.store import Artifact
 
 CODE = ("dedup", "text")
+QUALITY_CODE = (*CODE, "rows", "statistics")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Deduplicated:
     duplicate_pairs: Artifact
     clusters: Artifact
     removals: Artifact
+    quality: Artifact
 
 
 @flow(name="deduplicate", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
@@ -49,7 +51,11 @@ def deduplicate(config: AuditConfig, documents: Artifact) -> Deduplicated:
     with run.stage("removals") as stage:
         folder = run.ledger.folder("removals", CODE, section, documents.digest, clusters.digest, pairs.digest)
         removals = stage.settle(*tasks.choose(documents, clusters, pairs, signatures, folder, section))
-    return Deduplicated(profiles, signatures, candidates, pairs, clusters, removals)
+    with run.stage("quality") as stage:
+        tables = (documents, profiles, candidates, pairs, removals)
+        folder = run.ledger.folder("planted_pairs", QUALITY_CODE, section, config.seed, *(table.digest for table in tables))
+        quality = stage.settle(*tasks.measure_recall(*tables, folder, section, config.seed))
+    return Deduplicated(profiles, signatures, candidates, pairs, clusters, removals, quality)
 
 
 def profile(run: Run, documents: Artifact) -> Artifact:

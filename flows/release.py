@@ -76,6 +76,7 @@ def judge_run(config: AuditConfig, copies: Deduplicated, scored: Scored, decisio
         num_skipped=found["num_skipped_comparisons"],
         rival_margin=_measure(evaluation["gain_over_rival"], "value", evaluation),
         brier_skill=_measure(evaluation["calibration"], "brier_skill", evaluation),
+        removal_recall=measured(*(copies.quality.facts["recall"][key] for key in ("value", "low", "high", "n"))),
     )
 
 

@@ -91,6 +91,7 @@ def summarise(
                 "verification": copies.duplicate_pairs.facts,
                 "clusters": copies.clusters.facts,
                 "removals": copies.removals.facts,
+                "planted": copies.quality.facts,
                 "samples": scored.samples.facts,
                 "scores": scored.scores.facts["evaluation"],
             },

@@ -27,7 +27,7 @@ from pipeline import store
 from pipeline.config import AuditConfig, canonical_json
 from pipeline.store import Artifact
 
-ALL_CODE = ("corpus", "dedup", "proxy", "risk", "release", "report", "rows", "text", "config", "store")
+ALL_CODE = ("corpus", "dedup", "proxy", "risk", "release", "report", "rows", "text", "statistics", "config", "store")
 log = logging.getLogger("sinkaudit")
 
 

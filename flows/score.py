@@ -24,7 +24,7 @@ from pipeline.proxy.splits import plan_proxies
 from pipeline.proxy.worker import gather_runs
 from pipeline.store import Artifact
 
-PROXY_CODE, RISK_CODE = ("proxy", "rows"), ("risk",)
+PROXY_CODE, RISK_CODE = ("proxy", "rows"), ("risk", "statistics")
 
 
 @dataclass(frozen=True)

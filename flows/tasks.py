@@ -22,8 +22,11 @@ from pipeline.config import AuditConfig, DedupConfig, InputConfig, ProxyConfig, 
 from pipeline.corpus.documents import read_corpus
 from pipeline.dedup.candidates import find_candidates
 from pipeline.dedup.clusters import cluster_documents
+from pipeline.dedup.plants import choose_sample, plant_copies
+from pipeline.dedup.quality import measure_quality
 from pipeline.dedup.removals import find_removals
 from pipeline.dedup.signatures import SCHEME, compute_signatures
+from pipeline.dedup.sweep import sweep_thresholds
 from pipeline.dedup.verification import verify_candidates
 from pipeline.proxy.reference import run_reference
 from pipeline.proxy.samples import choose_clusters, draw_samples
@@ -55,6 +58,7 @@ from pipeline.tables import (
 )
 
 SCRATCH = "scratch"
+TEXTS = {"doc_id": pl.Int64, "text": pl.String}
 TOKENIZER = "tokenizer.json"
 
 
@@ -137,6 +141,39 @@ def choose(
         removals, facts = find_removals(documents, frame, pairs, sizes, config, f"{out}/{SCRATCH}")
         store.remove(f"{out}/{SCRATCH}")
         return store.publish_frame("removals", out, removals, facts)
+
+    return once(folder, make)
+
+
+@task(name="measure quality", cache_policy=NO_CACHE)
+def measure_recall(
+    documents: Artifact,
+    profiles: Artifact,
+    candidates: Artifact,
+    duplicate_pairs: Artifact,
+    removals: Artifact,
+    folder: str,
+    config: DedupConfig,
+    seed: int,
+) -> tuple[Artifact, bool]:
+    """Measure on planted copies how many this run finds, and count what other thresholds would."""
+
+    def make(out: str) -> Artifact:
+        known = PROFILES.check(store.read_frame(profiles))
+        sample = choose_sample(known, config, seed)
+        texts = pl.DataFrame(list(read_texts(documents, sample["doc_id"].to_list())), schema=TEXTS, orient="row")
+        table, facts = measure_quality(plant_copies(sample.join(texts, on="doc_id"), config, seed), config, f"{out}/{SCRATCH}")
+        store.remove(f"{out}/{SCRATCH}")
+        sweep = sweep_thresholds(
+            documents,
+            known.select("doc_id", "content_hash"),
+            CANDIDATE_PAIRS.check(store.read_frame(candidates)),
+            DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs)),
+            REMOVALS.check(store.read_frame(removals)),
+            facts["bins"],
+            config,
+        )
+        return store.publish_frame("planted_pairs", out, table, {**facts, "sweep": sweep})
 
     return once(folder, make)
 

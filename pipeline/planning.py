@@ -69,7 +69,9 @@ def plan_audit(size: Size, proxies: list[ProxyCost], forward_flops: float, confi
     tokens = min(float(config.proxy.token_budget), size.text_bytes / BYTES_PER_TOKEN)
     visits = [cost.num_runs * cost.share * config.proxy.epochs * tokens for cost in proxies]
     training = sum(visit * cost.flops_per_token for visit, cost in zip(visits, proxies, strict=True))
-    probes = sum(cost.num_runs * tokens * cost.flops_per_token * (config.proxy.num_checkpoints if cost.has_gradients else 1 / 3) for cost in proxies)
+    probes = sum(
+        cost.num_runs * tokens * cost.flops_per_token * (config.proxy.num_checkpoints if cost.has_gradients else 1 / 3) for cost in proxies
+    )
     scored = min(size.text_bytes / BYTES_PER_TOKEN, float(size.num_rows * config.proxy.max_scored_tokens))
     workers = config.proxy.workers
     seconds = {

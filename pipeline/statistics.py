@@ -15,4 +15,7 @@ def wilson_interval(successes: float, n: int, z: float = 1.959964) -> tuple[floa
     share, spread = successes / n, z * z / n
     centre = share + spread / 2
     half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return max(0.0, (centre - half) / (1 + spread)), min(1.0, (centre + half) / (1 + spread))
+    # exact at the ends, where rounding would leave a hair
+    low = (centre - half) / (1 + spread) if successes > 0 else 0.0
+    high = (centre + half) / (1 + spread) if successes < n else 1.0
+    return max(0.0, low), min(1.0, high)

@@ -13,12 +13,15 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +31,13 @@ from pipeline.errors import IntegrityError
 
 DESCRIPTION = "_artifact.json"
 READ_BYTES = 1 << 20
+ROW_GROUP_BYTES = 16 << 20
+"""Of a table in memory: what a reader that goes row group by row group holds at a time."""
+MAX_GROUP_ROWS = 64 * 1024
+HASHES = frozenset({"content_hash", "row_hash", "cluster_id", "signature"})
+"""Columns of random bytes: no codec and no dictionary makes them smaller."""
+DISTINCT = HASHES | {"doc_id", "text"}
+"""Columns whose values hardly repeat: a dictionary would be built only to be thrown away."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +131,18 @@ def read_bytes(path: str) -> bytes:
         raise IntegrityError("a file of the run is missing", where=path, do="run the same command again to rebuild it") from None
 
 
-def write_part(folder: str, name: str, rows: pl.DataFrame | pa.Table) -> Part:
-    """Write rows as one zstd Parquet file under a table's folder, whole or not at all."""
+def write_part(folder: str, name: str, rows: pl.DataFrame | pa.Table, compression: str = "zstd") -> Part:
+    """Write rows as one Parquet file under a table's folder, whole or not at all; a table of little but hashes is not compressed."""
     table = rows.to_arrow() if isinstance(rows, pl.DataFrame) else rows
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", row_group_size=64 * 1024)
+    pq.write_table(
+        table,
+        sink,
+        compression="none" if _is_mostly_hashes(table) else compression,
+        use_dictionary=[column for column in table.column_names if column not in DISTINCT],
+        write_statistics=False,
+        row_group_size=max(1, min(MAX_GROUP_ROWS, ROW_GROUP_BYTES * table.num_rows // max(1, table.nbytes))),
+    )
     part = write_bytes(f"{folder}/{name}.parquet", sink.getvalue())
     return Part(f"{name}.parquet", table.num_rows, part.num_bytes, part.digest)
 
@@ -209,14 +226,37 @@ def iter_arrow(artifact: Artifact, columns: Sequence[str] | None = None) -> Iter
 
 def read_arrow(path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one Parquet file as Arrow."""
+    with _parquet(path) as file:
+        return file.read(columns=columns, use_threads=True)
+
+
+def iter_chosen(path: str, columns: Sequence[str], is_chosen: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
+    """Yield the chosen rows of one Parquet file, a row group at a time; a group without any is not read."""
+    with _parquet(path) as file:
+        start = 0
+        for group in range(file.num_row_groups):
+            wanted = is_chosen[start : start + file.metadata.row_group(group).num_rows]
+            start += len(wanted)
+            if wanted.any():
+                rows = file.read_row_group(group, columns=columns)
+                yield rows if wanted.all() else rows.filter(pa.array(wanted))
+
+
+def write_scratch(path: str, array: npt.NDArray[Any]) -> None:
+    """Write an array that the same stage reads back and then removes: no digest, and no waiting for the disk."""
     filesystem, plain = fsspec.core.url_to_fs(path)
-    try:
-        if _is_local(filesystem):
-            return pq.read_table(plain, columns=columns, memory_map=True)
-        with filesystem.open(plain, "rb") as file:
-            return pq.read_table(file, columns=columns)
-    except FileNotFoundError:
-        raise IntegrityError("a part of the ledger is missing", where=path, do="run the same command again to rebuild it") from None
+    filesystem.makedirs(plain.rsplit("/", 1)[0], exist_ok=True)
+    with filesystem.open(plain, "wb") as file:
+        np.save(file, array)
+
+
+def read_scratch(path: str) -> npt.NDArray[Any]:
+    """Return an array that `write_scratch` wrote; of a local one, only what is looked at is read."""
+    filesystem, plain = fsspec.core.url_to_fs(path)
+    if _is_local(filesystem):
+        # no array of nothing can be mapped
+        return np.load(plain, mmap_mode="r" if filesystem.size(plain) > READ_BYTES else None)
+    return np.load(io.BytesIO(filesystem.cat_file(plain)))
 
 
 def file_digest(path: str) -> str:
@@ -241,6 +281,24 @@ def _digest(table: str, parts: Sequence[Part], facts: Mapping[str, Any]) -> str:
 def _is_as_recorded(path: str, part: Part) -> bool:
     filesystem, plain = fsspec.core.url_to_fs(path)
     return bool(filesystem.exists(plain)) and filesystem.size(plain) == part.num_bytes and file_digest(path) == part.digest
+
+
+@contextmanager
+def _parquet(path: str) -> Iterator[Any]:
+    filesystem, plain = fsspec.core.url_to_fs(path)
+    try:
+        if _is_local(filesystem):
+            with pq.ParquetFile(plain, memory_map=True) as file:
+                yield file
+        else:
+            with filesystem.open(plain, "rb") as remote, pq.ParquetFile(remote) as file:
+                yield file
+    except FileNotFoundError:
+        raise IntegrityError("a part of the ledger is missing", where=path, do="run the same command again to rebuild it") from None
+
+
+def _is_mostly_hashes(table: pa.Table) -> bool:
+    return sum(table.column(name).nbytes for name in HASHES & {*table.column_names}) * 2 > table.nbytes
 
 
 def _is_local(filesystem: fsspec.AbstractFileSystem) -> bool:

@@ -133,7 +133,13 @@ PROFILES: Table[Profiles] = Table(
 )
 SIGNATURES: Table[Signatures] = Table(
     "signatures",
-    {"doc_id": pl.Int64, "content_hash": pl.Binary, "num_shingles": pl.Int64, "signature": pl.List(pl.UInt32)},
+    {
+        "doc_id": pl.Int64,
+        "content_hash": pl.Binary,
+        "num_bytes": pl.Int64,  # of the text, UTF-8
+        "num_shingles": pl.Int64,
+        "signature": pl.Binary,  # num_perm little-endian uint32
+    },
     key=("doc_id",),
 )
 CANDIDATE_PAIRS: Table[CandidatePairs] = Table(

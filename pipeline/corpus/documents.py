@@ -44,14 +44,15 @@ def read_corpus(config: InputConfig, folder: str) -> Artifact:
 
     Raises: InputError saying what in the input cannot be read or trusted.
     """
-    corpus = _open(config)
+    corpus = open_corpus(config)
     columns = guess_columns(corpus.schema, config)
     _refuse_textless(corpus, columns)
     check_storable(corpus.schema)
     tally = _Tally()
     documents = _documents(corpus.batches(), columns, tally)
     parts = [
-        write_part(folder, f"part-{number:05d}", check_documents(part))
+        # written once and read by five stages: lz4 is a third larger and twice as fast to read
+        write_part(folder, f"part-{number:05d}", check_documents(part), compression="lz4")
         for number, part in enumerate(cut_parts(documents, config.rows_per_part, config.bytes_per_part))
     ]
     if not parts:
@@ -69,14 +70,18 @@ def input_digest(config: InputConfig) -> str:
 
 def read_schema(config: InputConfig) -> pa.Schema:
     """Return the schema that all files share, which `guess_columns` takes; reads JSONL whole, of other formats the heads."""
-    return _open(config).schema
+    return open_corpus(config).schema
 
 
 def _is_hub(config: InputConfig) -> bool:
     return config.dataset is not None and not (Path(config.dataset).is_dir() and is_saved_dataset(config.dataset))
 
 
-def _open(config: InputConfig) -> Corpus:
+def open_corpus(config: InputConfig) -> Corpus:
+    """Open the files or the dataset of a configuration.
+
+    Raises: InputError as `find_files` does.
+    """
     return open_dataset(config) if _is_hub(config) else open_files(config)
 
 

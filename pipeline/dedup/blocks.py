@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 from numba import njit
 
 from pipeline.config import DedupConfig
 from pipeline.dedup.shingles import Hashes, shingle_hashes, shingle_sets
-from pipeline.dedup.shuffle import read_split, write_split
 from pipeline.dedup.signatures import cut_blocks
 from pipeline.dedup.union_find import Indices, connect
-from pipeline.store import Artifact, Part, part_names, read_arrow
+from pipeline.store import Artifact, iter_chosen, part_names, read_arrow, read_scratch, write_scratch
 from pipeline.tables import CandidatePairs
 from pipeline.text import Offsets
 
-SETS: dict[str, pl.DataType | type[pl.DataType]] = {"doc_id": pl.Int64, "shingles": pl.List(pl.UInt64())}
+
+Piece: TypeAlias = tuple[Indices, Indices, str]  # documents, sizes of their sets, the file that holds these
 
 
 @dataclass(frozen=True)
@@ -80,40 +80,48 @@ def plan_groups(members: pl.DataFrame, group: str, config: DedupConfig) -> Block
 
 def iter_blocks(documents: Artifact, blocks: Blocks, config: DedupConfig, folder: str) -> Iterator[tuple[pl.DataFrame, ShingleSets]]:
     """Yield each block's work and sets; `folder` takes the sets and may be removed afterwards."""
-    parts: list[Part] = []
     paths = documents.paths() if blocks.needs.height else []
+    pieces: list[list[Piece]] = [[] for _ in range(blocks.num_blocks)]
+    block_of, doc_ids = blocks.needs["block"].to_numpy(), blocks.needs["doc_id"].to_numpy()
     for path, name in zip(paths, part_names(len(paths)), strict=True):
-        parts += write_sets(read_arrow(path, ["doc_id", "text"]), blocks, config, folder, name)
+        for number, held in enumerate(make_sets(path, doc_ids, config)):
+            # a block's needs are in order of doc_id
+            for block in np.unique(block_of[np.isin(doc_ids, held.doc_ids)]).tolist():
+                own = np.isin(held.doc_ids, doc_ids[block_of == block], assume_unique=True)
+                pieces[block].append(write_piece(held, own, f"{folder}/{block:06d}-{name}-{number:04d}.npy"))
     for work in blocks.work.sort("block", maintain_order=True).partition_by("block", maintain_order=True):
-        yield work, read_sets(folder, parts, int(work["block"][0]))
+        yield work, read_sets(pieces[int(work["block"][0])])
 
 
-def write_sets(documents: pa.Table, blocks: Blocks, config: DedupConfig, folder: str, name: str) -> list[Part]:
-    """Write the shingle sets of one part's needed documents, one file for each block."""
-    doc_ids = pl.Series(pl.from_arrow(documents["doc_id"]))
-    is_needed = doc_ids.is_in(blocks.needs["doc_id"].unique().implode())
-    needed = documents.filter(pa.array(is_needed))
-    sets = [pl.DataFrame(schema=SETS)]
+def make_sets(path: str, doc_ids: Indices, config: DedupConfig) -> Iterator[ShingleSets]:
+    """Yield the shingle sets of those documents of a part that are among `doc_ids`, a run of text at a time."""
+    own = read_arrow(path, ["doc_id"])["doc_id"].to_numpy()
+    for rows in iter_chosen(path, ["doc_id", "text"], np.isin(own, doc_ids)):
+        start = 0
+        for texts in cut_blocks(rows["text"]):
+            hashes, offsets, _ = shingle_hashes(texts, config)
+            yield ShingleSets(rows["doc_id"].slice(start, len(texts)).to_numpy(), *shingle_sets(hashes, offsets))
+            start += len(texts)
+
+
+def write_piece(held: ShingleSets, is_chosen: npt.NDArray[np.bool_], path: str) -> Piece:
+    """Write the hashes of the chosen sets one after another; whose they are and how many stays in memory."""
+    lengths = np.diff(held.offsets)
+    write_scratch(path, held.values if is_chosen.all() else held.values[np.repeat(is_chosen, lengths)])
+    return held.doc_ids[is_chosen], lengths[is_chosen], path
+
+
+def read_sets(pieces: list[Piece]) -> ShingleSets:
+    """Read a block's sets, written in order of doc_id."""
+    doc_ids = np.concatenate([np.empty(0, np.int64), *(ids for ids, _, _ in pieces)])
+    offsets = np.cumsum(np.concatenate([[0], *(lengths for _, lengths, _ in pieces)]), dtype=np.int64)
+    values = np.empty(offsets[-1], np.uint64)
     start = 0
-    for texts in cut_blocks(needed["text"]):
-        hashes, offsets, _ = shingle_hashes(texts, config)
-        values, bounds = shingle_sets(hashes, offsets)
-        lists = pl.Series(pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(bounds), pa.array(values))))
-        ids = pl.Series(pl.from_arrow(needed["doc_id"].slice(start, len(texts))))
-        sets.append(pl.DataFrame({"doc_id": ids, "shingles": lists}))
-        start += len(texts)
-    return write_split(pl.concat(sets).join(blocks.needs, on="doc_id").sort("block", "doc_id"), "block", folder, name)
-
-
-def read_sets(folder: str, parts: list[Part], block: int) -> ShingleSets:
-    """Read a block's sets, in order of doc_id."""
-    frame = read_split(folder, parts, block)
-    if frame is None:
-        return ShingleSets(np.empty(0, np.int64), np.empty(0, np.uint64), np.zeros(1, np.int64))
-    frame = frame.sort("doc_id")
-    lengths = frame["shingles"].list.len().to_numpy().astype(np.int64)
-    values = frame["shingles"].explode().drop_nulls().to_numpy()
-    return ShingleSets(frame["doc_id"].to_numpy(), values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    for _, lengths, path in pieces:
+        end = start + int(lengths.sum())
+        values[start:end] = read_scratch(path)
+        start = end
+    return ShingleSets(doc_ids, values, offsets)
 
 
 @njit(cache=True, nogil=True)

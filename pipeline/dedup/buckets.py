@@ -1,6 +1,6 @@
-"""Buckets: the members of one band key compared by sketch, compiled.
+"""Buckets: band keys made, sifted for those that occur again, and the members of one key compared by sketch, compiled.
 
-Both functions share a file because numba's cache sees changes of a function's own file only.
+The last two functions share a file because numba's cache sees changes of a function's own file only.
 """
 
 from __future__ import annotations
@@ -9,11 +9,52 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from pipeline.dedup.shingles import Hashes
 from pipeline.dedup.sketches import Sketches
 
 LOW_BITS = np.uint64(0x1111111111111111)
 LOW_NIBBLES = np.uint64(0x0F0F0F0F0F0F0F0F)
 LOW_BYTES = np.uint64(0x0101010101010101)
+# the partition has taken the keys' upper bits: the multiplier brings the lower ones up
+SPREAD = np.uint64(0x9E3779B97F4A7C15)
+
+
+@njit(cache=True, nogil=True)
+def hash_bands(signatures: npt.NDArray[np.uint32], num_bands: int, rows_per_band: int, seed: np.uint64, step: np.uint64) -> Hashes:
+    """Return a 64-bit key for each document and band, (documents, num_bands)."""
+    keys = np.empty((len(signatures), num_bands), np.uint64)
+    for document in range(len(signatures)):
+        for band in range(num_bands):
+            h, start = seed ^ np.uint64(band), band * rows_per_band
+            for row in range(rows_per_band + 1):
+                # the first value once more, so that the last reaches every bit of the key
+                h = (h ^ np.uint64(signatures[document, start + row % rows_per_band])) * step
+                h ^= h >> np.uint64(32)
+            keys[document, band] = h
+    return keys
+
+
+@njit(cache=True, nogil=True)
+def find_repeats(keys: Hashes) -> npt.NDArray[np.bool_]:
+    """Say of each key whether it may occur again: surely so if it does, and for about one in ten of the others.
+
+    A bit for each of at least eight slots a key says that one came by, another that a second did: no sorting, little memory.
+    """
+    bits = 6
+    while (1 << bits) < 8 * len(keys):
+        bits += 1
+    shift = np.uint64(64 - bits)
+    once, twice = np.zeros(1 << (bits - 6), np.uint64), np.zeros(1 << (bits - 6), np.uint64)
+    for key in keys:
+        slot = (key * SPREAD) >> shift
+        word, bit = np.int64(slot >> np.uint64(6)), np.uint64(1) << (slot & np.uint64(63))
+        twice[word] |= once[word] & bit
+        once[word] |= bit
+    repeats = np.empty(len(keys), np.bool_)
+    for i in range(len(keys)):
+        slot = (keys[i] * SPREAD) >> shift
+        repeats[i] = (twice[np.int64(slot >> np.uint64(6))] >> (slot & np.uint64(63))) & np.uint64(1)
+    return repeats
 
 
 @njit(cache=True, nogil=True)

@@ -1,7 +1,9 @@
 """Candidate pairs: documents that share a band of their signatures, weighed by their sketches before anyone reads their texts.
 
-1. Every signature is cut into bands; a band's 64-bit key, the document and its sketch go to the key's partition on disk.
-2. One partition at a time is sorted; equal keys are a bucket. Equal contents count once, by their first document.
+1. Every signature is cut into bands; a band's 64-bit key and the document go to the key's partition on disk, the documents' sketches
+   beside them, once each.
+2. One partition at a time is sifted: of most keys there is only one, and only for the rest are sketches fetched. Equal keys are a
+   bucket. Equal contents count once, by their first document.
 3. In a bucket, in order of content hash, each member is compared by sketch with the members before it. Members that are surely
    duplicates form a group, and a member is proposed to one member of each group: in a clean bucket that is the star around the
    smallest content hash, and where the centre fails against a member, the next groups are tried.
@@ -19,12 +21,13 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from pipeline.config import DedupConfig
-from pipeline.dedup.buckets import compare_buckets
+from pipeline.dedup.buckets import compare_buckets, find_repeats, hash_bands
 from pipeline.dedup.facts import Facts, merge_facts
-from pipeline.dedup.shingles import CHUNK, SEED, Hashes
-from pipeline.dedup.shuffle import read_split, write_split
+from pipeline.dedup.shingles import CHUNK, SEED
+from pipeline.dedup.shuffle import Rows, read_split, write_split
 from pipeline.dedup.signatures import signature_matrix
 from pipeline.dedup.sketches import (
     estimate_jaccard,
@@ -33,49 +36,74 @@ from pipeline.dedup.sketches import (
     standard_deviation,
     words_of,
 )
-from pipeline.store import Artifact, Part, part_names, read_arrow
+from pipeline.store import Artifact, part_names, read_arrow, read_scratch, write_scratch
 from pipeline.tables import CANDIDATE_PAIRS, SIGNATURES, CandidatePairs, Signatures
 
 PROPOSALS = {"doc_id_a": pl.Int64, "doc_id_b": pl.Int64, "shared_bands": pl.Int32, "estimated_jaccard": pl.Float64}
+BAND_KEY = np.dtype([("band_key", np.uint64), ("doc_id", np.int64)])
 REJECT_DEVIATIONS = 4.0
 SURE_DEVIATIONS = 2.0
 
 
 def find_candidates(signatures: Artifact, config: DedupConfig, folder: str) -> tuple[CandidatePairs, Facts]:
     """Propose pairs over all parts of the signatures; `folder` takes the band keys and may be removed afterwards."""
-    parts: list[Part] = []
+    key_paths: list[str] = []
+    sketch_paths: list[str] = []
     for path, name in zip(signatures.paths(), part_names(len(signatures.parts)), strict=True):
         part = SIGNATURES.check(pl.DataFrame(pl.from_arrow(read_arrow(path))))
-        parts += write_split(band_keys(part, config), "partition", folder, name)
+        keys, sketches = band_keys(part, config)
+        key_paths += write_split(keys, partition_of(keys["band_key"], config), f"{folder}/keys", name)
+        sketch_paths.append(f"{folder}/sketches/{name}.npy")
+        write_scratch(sketch_paths[-1], sketches)
     found = []
     for partition in range(config.num_partitions):
-        keys = read_split(folder, parts, partition)
-        if keys is not None:
-            found.append(propose_pairs(keys, config))
+        pieces = read_split(f"{folder}/keys", key_paths, partition)
+        if pieces:
+            found.append(propose_pairs(join_sketches(np.concatenate(pieces), map(read_scratch, sketch_paths)), config))
     return merge_proposals(found)
 
 
-def band_keys(signatures: Signatures, config: DedupConfig) -> pl.DataFrame:
-    """Return one row for each document and band: partition, band_key, doc_id, content_hash, sketch.
+def band_keys(signatures: Signatures, config: DedupConfig) -> tuple[Rows, Rows]:
+    """Return a record for each document and band (band_key, doc_id), and one for each document (doc_id, content_hash, sketch).
 
-    Left out are documents without shingles and, of equal contents, all but the first: they would share every bucket.
+    Left out are documents without shingles and, of equal contents, all but the first: they would share every bucket. Both are in
+    order of doc_id.
     """
-    rows = (
-        signatures.filter(pl.col("num_shingles") > 0)
-        .sort("content_hash", "doc_id")
-        .unique("content_hash", keep="first", maintain_order=True)
-    )
+    rows = signatures.filter(pl.col("num_shingles") > 0).sort("doc_id").unique("content_hash", keep="first", maintain_order=True)
     matrix = signature_matrix(rows, config)  # type: ignore[arg-type]
-    keys = _hash_bands(matrix, config).reshape(-1)
-    document = np.repeat(np.arange(rows.height), config.num_bands)
+    keys = np.empty((rows.height, config.num_bands), BAND_KEY)
+    keys["band_key"] = hash_bands(matrix, config.num_bands, config.rows_per_band, SEED, CHUNK)
+    keys["doc_id"] = rows["doc_id"].to_numpy()[:, None]
+    sketch = np.dtype([("doc_id", np.int64), ("content_hash", "V16"), ("sketch", np.uint64, (words_of(config.num_perm),))])
+    sketches = np.empty(rows.height, sketch)
+    sketches["doc_id"], sketches["sketch"] = rows["doc_id"].to_numpy(), make_sketches(matrix)
+    sketches["content_hash"] = np.frombuffer(b"".join(rows["content_hash"].to_list()), "V16")
+    return keys.reshape(-1), sketches
+
+
+def partition_of(keys: npt.NDArray[np.uint64], config: DedupConfig) -> npt.NDArray[np.uint64]:
+    """Return each key's partition: ranges of the key's upper half, as even as the keys, for any number of partitions."""
+    return ((keys >> np.uint64(32)) * np.uint64(config.num_partitions)) >> np.uint64(32)
+
+
+def join_sketches(keys: Rows, parts: Iterable[Rows]) -> pl.DataFrame:
+    """Return the rows whose key may occur again, with content hash and sketch of their documents, which stand in rising parts."""
+    members = keys[find_repeats(np.ascontiguousarray(keys["band_key"]))]
+    doc_ids = np.unique(members["doc_id"])
+    found = []
+    for sketches in parts:
+        first, last = np.searchsorted(doc_ids, sketches["doc_id"][[0, -1]] + [0, 1]) if len(sketches) else (0, 0)
+        found.append(sketches[np.searchsorted(sketches["doc_id"], doc_ids[first:last])])
+    known = np.concatenate(found)
+    rows = known[np.searchsorted(known["doc_id"], members["doc_id"])]
+    assert np.array_equal(rows["doc_id"], members["doc_id"]), "a band key's document has no sketch"
+    hashes = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(rows), [None, pa.py_buffer(rows["content_hash"].tobytes())])
     return pl.DataFrame(
         {
-            # ranges of the key's upper half: as even as the keys, for any number of partitions
-            "partition": ((keys >> np.uint64(32)) * np.uint64(config.num_partitions)) >> np.uint64(32),
-            "band_key": keys,
-            "doc_id": rows["doc_id"].to_numpy()[document],
-            "content_hash": rows["content_hash"].gather(document),
-            "sketch": pl.Series(make_sketches(matrix)[document], dtype=pl.Array(pl.UInt64, words_of(config.num_perm))),
+            "band_key": members["band_key"],
+            "doc_id": members["doc_id"],
+            "content_hash": pl.from_arrow(hashes.cast(pa.large_binary())),
+            "sketch": pl.Series(np.ascontiguousarray(rows["sketch"]), dtype=pl.Array(pl.UInt64, rows["sketch"].shape[1])),
         }
     )
 
@@ -122,17 +150,3 @@ def merge_proposals(partitions: Iterable[tuple[pl.DataFrame, Facts]]) -> tuple[C
 def _sum_bands(proposals: pl.DataFrame) -> pl.DataFrame:
     pairs = proposals.group_by("doc_id_a", "doc_id_b").agg(pl.col("shared_bands").sum(), pl.col("estimated_jaccard").first())
     return pairs.with_columns(pl.col("shared_bands").cast(pl.Int32)).sort("doc_id_a", "doc_id_b")
-
-
-def _hash_bands(signatures: npt.NDArray[np.uint32], config: DedupConfig) -> Hashes:
-    """Return a 64-bit key for each document and band, (documents, num_bands)."""
-    keys = np.empty((len(signatures), config.num_bands), np.uint64)
-    for band in range(config.num_bands):
-        # the first value once more, so that the last reaches every bit of the key
-        h = np.full(len(signatures), SEED ^ np.uint64(band))
-        start = band * config.rows_per_band
-        for column in (*range(start, start + config.rows_per_band), start):
-            h = (h ^ signatures[:, column]) * CHUNK
-            h ^= h >> np.uint64(32)
-        keys[:, band] = h
-    return keys

@@ -4,8 +4,9 @@
    and of script take turns, and each has its share of the bytes. Documents too short to hold a near-copy, too long (beyond
    `MAX_BYTES`, about 20,000 words) or with hardly any vocabulary are left out; few documents are taken several times.
 2. The base of a pair is its document under a cipher: every distinct word is replaced by another word of the same document, everywhere
-   alike (characters in scripts without blanks). Lengths, repetitions and script stay as they were, yet base and document share no
-   shingle but by chance. So a plant resembles no natural document, and no two plants from one document resemble one another.
+   alike, with four letters drawn for the pair at its end; in scripts without blanks, characters change places with one another and
+   have no mark. Lengths, repetitions and script stay as they were, yet base and document share no shingle, in spaceless scripts none
+   but by chance. So a plant resembles no natural document, and no two plants from one document resemble one another.
 3. The copy is the base after random substitutions, insertions and deletions of units, as many as the aimed Jaccard takes; where one
    edit more or less is a large step, the copy's end is cut off instead.
 4. The true Jaccard of the two texts is counted on plain sets of the shingles themselves: no hash, no code of the measured path beyond
@@ -17,7 +18,7 @@ Both members of a pair are made up, and they are measured apart from the corpus 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ from pipeline.tables import Documents, Profiles, check_documents
 from pipeline.text import are_spaceless, content_hashes, normalise, normalised_buffers
 
 MAX_BYTES = 2**17
-PLANT_BYTES = 3 * 2**19
+PLANT_BYTES = 2**20
 """Base text of all plants together: about a second's work."""
 
 POOL_BYTES = 2**22
@@ -39,6 +40,7 @@ LENGTH_EDGES = (1024, 4096, 16_384, 65_536)
 BIN_WIDTH = 0.05
 BINS_BELOW = 4
 MIN_DISTINCT = 10
+MARK_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 Codes = npt.NDArray[np.int64]
@@ -140,15 +142,27 @@ def _stratify(sample: pl.DataFrame, config: DedupConfig, seed: int) -> list[list
     rows = sample.with_columns(key=_draw_keys(sample["content_hash"], seed)).sort("key", "content_hash") if sample.height else sample
     flags = are_spaceless(*normalised_buffers(pa.array(rows["text"].to_list(), pa.large_string())))
     strata: dict[tuple[int, bool], list[Base]] = {}
+    spent: dict[tuple[int, bool], int] = {}
     for content_hash, text, is_spaceless in zip(rows["content_hash"], rows["text"], flags.tolist(), strict=True):
-        units = [*"".join(text.split())] if is_spaceless else text.split()
-        places = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
         num_bytes = len(text.encode())
-        if len(units) >= 4 * config.ngram and len(places) >= MIN_DISTINCT and num_bytes <= MAX_BYTES:
-            codes = np.fromiter(map(places.__getitem__, units), np.int64, len(units))
-            base = Base(content_hash, codes, np.array(list(places), dtype=object), is_spaceless, num_bytes)
-            strata.setdefault((int(np.digitize(num_bytes, LENGTH_EDGES)), is_spaceless), []).append(base)
+        stratum = (int(np.digitize(num_bytes, LENGTH_EDGES)), is_spaceless)
+        # more than this no stratum can use
+        if num_bytes > MAX_BYTES or spent.get(stratum, 0) > PLANT_BYTES:
+            continue
+        if base := _make_base(content_hash, text, is_spaceless, config):
+            spent[stratum] = spent.get(stratum, 0) + num_bytes
+            strata.setdefault(stratum, []).append(base)
     return [strata[stratum] for stratum in sorted(strata)]
+
+
+def _make_base(content_hash: bytes, text: str, is_spaceless: bool, config: DedupConfig) -> Base | None:
+    """Return a document in codes, or None if it is too short or too poor in words."""
+    units = [*"".join(text.split())] if is_spaceless else text.split()
+    places = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
+    if len(units) < 4 * config.ngram or len(places) < MIN_DISTINCT:
+        return None
+    codes = np.fromiter(map(places.__getitem__, units), np.int64, len(units))
+    return Base(content_hash, codes, np.array(list(places), dtype=object), is_spaceless, len(text.encode()))
 
 
 def _take_turns(strata: list[list[Base]], config: DedupConfig) -> Iterator[tuple[Base, int, int]]:
@@ -156,6 +170,8 @@ def _take_turns(strata: list[list[Base]], config: DedupConfig) -> Iterator[tuple
     num_above = sum(edge >= config.threshold for edge in bin_edges(config.threshold)[:-1])
     num_below = len(bin_edges(config.threshold)) - 1 - num_above
     aims = [*range(num_below), *range(num_below, num_below + num_above), *range(num_below, num_below + num_above)]
+    # by the golden section, so that any few in a row are spread over all bins
+    aims = [aims[place] for place in sorted(range(len(aims)), key=lambda place: place * 0.618034 % 1)]
     left = dict.fromkeys(range(len(strata)), PLANT_BYTES // max(1, len(strata)))
     turn, count = 0, 0
     while left:
@@ -178,7 +194,10 @@ def _draw_aim(bin_: int, config: DedupConfig, rng: np.random.Generator) -> float
 
 
 def _make_pair(base: Base, aim: float, config: DedupConfig, rng: np.random.Generator) -> tuple[str, str]:
-    codes = rng.permutation(len(base.vocabulary))[base.codes]
+    vocabulary = rng.permutation(base.vocabulary)
+    if not base.is_spaceless:
+        vocabulary = vocabulary + "".join(MARK_LETTERS[place] for place in rng.integers(len(MARK_LETTERS), size=4))
+    base, codes = replace(base, vocabulary=vocabulary), base.codes
     # of n shingles a share 1 - (1 - p)^ngram is lost when a share p of the units is edited, and about as many are new
     kept = 2 * aim / (1 + aim)
     num_edits = len(codes) * (1 - kept ** (1 / config.ngram))

@@ -14,16 +14,23 @@ from pipeline.tables import DOCUMENT_FIELDS, USER_PREFIX, Clusters
 COLUMNS = ("doc_id", "source", "content_hash", "row_hash", "text")
 
 
-def read_members(documents: Artifact, clusters: Clusters, config: DedupConfig) -> pl.DataFrame:
-    """Return what the policy looks at for every document in a cluster of two or more, all parts."""
+def read_members(documents: Artifact, clusters: Clusters, config: DedupConfig, sizes: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Return what the policy looks at for every document in a cluster of two or more, all parts.
+
+    Where `sizes` has the num_bytes of every doc_id, no text is read.
+    """
     shared = clusters.filter(pl.col("cluster_size") > 1).select("doc_id", "cluster_id")
-    wanted = [*COLUMNS, *(USER_PREFIX + name for name in (config.quality_column, config.earliest_column) if name)]
+    is_sized = sizes is not None and "num_bytes" in sizes.columns
+    if sizes is not None and is_sized:
+        shared = shared.join(sizes.select("doc_id", "num_bytes"), on="doc_id")
+    wanted = [name for name in COLUMNS if not (is_sized and name == "text")]
+    wanted += [USER_PREFIX + name for name in (config.quality_column, config.earliest_column) if name]
     try:
         frames = [_attributes(part, config).join(shared, on="doc_id") for part in iter_arrow(documents, wanted)]
     except pa.ArrowInvalid:
         _explain_missing_columns(next(iter_arrow(documents)), config)
         raise
-    return pl.concat(frames) if frames else _attributes(DOCUMENT_FIELDS.empty_table(), config).join(shared, on="doc_id")
+    return pl.concat(frames) if frames else _attributes(DOCUMENT_FIELDS.empty_table().select(wanted), config).join(shared, on="doc_id")
 
 
 def order_members(members: pl.DataFrame, config: DedupConfig) -> pl.DataFrame:
@@ -46,7 +53,8 @@ def _attributes(part: pa.Table, config: DedupConfig) -> pl.DataFrame:
     columns = {name: part[name] for name in COLUMNS if name != "text"}
     columns["content_hash"] = columns["content_hash"].cast(pa.large_binary())
     columns["row_hash"] = columns["row_hash"].cast(pa.large_binary())
-    columns["num_bytes"] = pc.fill_null(pc.binary_length(part["text"]), 0).cast(pa.int64())
+    if "text" in part.column_names:
+        columns["num_bytes"] = pc.fill_null(pc.binary_length(part["text"]), 0).cast(pa.int64())
     if config.quality_column:
         columns["quality"] = part[USER_PREFIX + config.quality_column]
     if config.earliest_column:

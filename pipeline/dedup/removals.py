@@ -30,8 +30,11 @@ COUNTS = ("num_walk_comparisons", "num_skipped_walk_comparisons", "num_cut_short
 def find_removals(
     documents: Artifact, clusters: Clusters, pairs: DuplicatePairs, sizes: pl.DataFrame, config: DedupConfig, folder: str
 ) -> tuple[Removals, Facts]:
-    """Choose removals over all parts of the documents; `sizes` has num_shingles of every doc_id, `folder` takes the sets."""
-    members = order_members(read_members(documents, clusters, config), config).join(sizes, "doc_id", maintain_order="left")
+    """Choose removals over all parts of the documents; `folder` takes the sets.
+
+    `sizes` has num_shingles of every doc_id, and num_bytes unless their texts are to be read for it.
+    """
+    members = order_members(read_members(documents, clusters, config, sizes), config).join(sizes, "doc_id", maintain_order="left")
     is_first = pl.col("doc_id") == pl.col("doc_id").min().over("content_hash")
     # the two contents of a smaller cluster are a verified pair already
     is_chained = pl.col("content_hash").n_unique().over("cluster_id") > 2

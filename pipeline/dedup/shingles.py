@@ -15,12 +15,16 @@ finaliser. Only the low 32 bits enter signatures, all 64 enter exact comparison.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 from pipeline.config import DedupConfig
-from pipeline.text import Bytes, Offsets, Texts, are_spaceless, normalised_buffers
+from pipeline.text import Bytes, Offsets, Texts, are_spaceless, padded_buffers
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -33,7 +37,10 @@ FMIX_1 = np.uint64(0xFF51AFD7ED558CCD)
 FMIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
 
 ONE, SEVEN, EIGHT = np.uint64(1), np.uint64(7), np.uint64(8)
-KEEP_BYTES = np.array([(1 << (8 * count)) - 1 for count in range(9)], np.uint64)
+LOW_BITS, HIGH_BITS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+BLANKS = np.uint64(0x2020202020202020)
+SMALL_SORT = 24
+"""Run of hashes that insertion sorts faster than anything else."""
 
 
 def shingle_hashes(texts: Texts, config: DedupConfig) -> tuple[Hashes, Offsets, npt.NDArray[np.bool_]]:
@@ -41,70 +48,55 @@ def shingle_hashes(texts: Texts, config: DedupConfig) -> tuple[Hashes, Offsets, 
 
     Text i has `hashes[offsets[i]:offsets[i + 1]]`: (number of units - ngram + 1) of them, repeated ones included.
     """
-    data, offsets = normalised_buffers(texts)
+    data, offsets = padded_buffers(texts)
     spaceless = are_spaceless(data, offsets)
-    # the kernel reads eight bytes at a time and may look past the last
-    padded = np.zeros(len(data) // 8 + 3, np.uint64)
-    padded.view(np.uint8)[: len(data)] = data
-    num_units = _count_units(data, offsets, spaceless)
-    hashes, hash_offsets = _hash_shingles(padded, data, offsets, spaceless, num_units, config.ngram)
+    hashes, hash_offsets = _hash_shingles(data, offsets, spaceless, config.ngram)
     return hashes, hash_offsets, spaceless
 
 
 def shingle_sets(hashes: Hashes, offsets: Offsets) -> tuple[Hashes, Offsets]:
     """Return each document's distinct hashes in rising order."""
-    return _sort_and_unique(hashes.copy(), offsets)
+    return _sort_and_unique(hashes, offsets)
+
+
+@intrinsic
+def _load(_: Any, data: Any, at: Any) -> Any:
+    """Read eight bytes from byte `at` on, the first in the lowest place, wherever they lie: numba has no unaligned access."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        word = builder.bitcast(builder.gep(start, [arguments[1]]), ir.IntType(64).as_pointer())
+        return builder.load(word, align=1)
+
+    return types.uint64(data, at), generate
+
+
+@intrinsic
+def _count_trailing_zeros(_: Any, value: Any) -> Any:
+    """Return the place of the lowest set bit, 64 if there is none."""
+    return types.uint64(value), lambda context, builder, signature, arguments: builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
 
 @njit(cache=True, nogil=True)
-def _count_units(data: Bytes, offsets: Offsets, spaceless: npt.NDArray[np.bool_]) -> Offsets:
-    counts = np.zeros(len(offsets) - 1, np.int64)
-    for document in range(len(counts)):
-        start, end = offsets[document], offsets[document + 1]
-        count = 0
-        if spaceless[document]:
-            for i in range(start, end):
-                count += data[i] != 32 and (data[i] & 0xC0) != 0x80
-        else:
-            for i in range(start, end):
-                count += data[i] == 32
-            count += end > start
-        counts[document] = count
-    return counts
-
-
-@njit(cache=True, nogil=True)
-def _hash_shingles(
-    padded: Hashes,
-    data: Bytes,
-    offsets: Offsets,
-    spaceless: npt.NDArray[np.bool_],
-    num_units: Offsets,
-    ngram: int,
-) -> tuple[Hashes, Offsets]:
+def _hash_shingles(data: Bytes, offsets: Offsets, spaceless: npt.NDArray[np.bool_], ngram: int) -> tuple[Hashes, Offsets]:
     out_offsets = np.zeros(len(offsets), np.int64)
-    for document in range(len(num_units)):
-        units = num_units[document]
-        out_offsets[document + 1] = out_offsets[document] + (max(1, units - ngram + 1) if units else 0)
-    hashes = np.empty(out_offsets[-1], np.uint64)
-    longest = num_units.max() if len(num_units) else 0
-    bounds, units_of = np.empty(longest + 1, np.uint64), np.empty(longest, np.uint64)
-    for document in range(len(num_units)):
+    # every unit but the last is followed by a blank, or is a character
+    longest, most = 0, 0
+    for document in range(len(spaceless)):
+        size = offsets[document + 1] - offsets[document]
+        units = size if spaceless[document] else (size + 1) // 2
+        longest, most = max(longest, units), most + units
+    # memory that is never touched costs nothing
+    hashes, units_of = np.empty(most, np.uint64), np.empty(longest, np.uint64)
+    for document in range(len(spaceless)):
         start, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])
         if spaceless[document]:
-            _hash_characters(padded, data, start, end, units_of)
+            num_units = _hash_characters(data, start, end, units_of)
         else:
-            _hash_words(padded, data, start, end, bounds, num_units[document], units_of)
-        _roll(units_of, num_units[document], ngram, hashes, out_offsets[document])
-    return hashes, out_offsets
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _load(padded: Hashes, i: np.uint64) -> np.uint64:
-    """Return the eight bytes from byte i on, the first in the lowest place."""
-    shift, at = (i & SEVEN) << np.uint64(3), i >> np.uint64(3)
-    # two shifts, because a shift by 64 is undefined
-    return (padded[at] >> shift) | ((padded[at + ONE] << (np.uint64(63) - shift)) << ONE)
+            num_units = _hash_words(data, start, end, units_of)
+        _roll(units_of, num_units, ngram, hashes, out_offsets[document])
+        out_offsets[document + 1] = out_offsets[document] + (max(1, num_units - ngram + 1) if num_units else 0)
+    return hashes[: out_offsets[-1]], out_offsets
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -114,40 +106,58 @@ def _fmix64(h: np.uint64) -> np.uint64:
     return h ^ (h >> np.uint64(33))
 
 
-@njit(cache=True, nogil=True)
-def _hash_words(padded: Hashes, data: Bytes, start: np.uint64, end: np.uint64, bounds: Hashes, num_words: int, out: Hashes) -> None:
-    # first where words end, without a branch, so that the processor may hash several words at once
-    found = np.uint64(0)
-    for at in range(start, end):
-        bounds[found] = at
-        found += np.uint64(data[at] == 32)
-    bounds[found] = end
-    begin = start
-    for word in range(np.uint64(num_words)):
-        stop = bounds[word]
-        h, i = SEED, begin
-        while stop - i > EIGHT:
-            h = (h ^ _load(padded, i)) * CHUNK
-            h ^= h >> np.uint64(32)
-            i += EIGHT
-        h = (h ^ (_load(padded, i) & KEEP_BYTES[stop - i])) * CHUNK
-        h ^= h >> np.uint64(32)
-        out[word] = _fmix64(h ^ ((stop - begin) * LENGTH))
-        begin = stop + ONE
+@njit(cache=True, nogil=True, inline="always")
+def _size_to_blank(chunk: np.uint64) -> np.uint64:
+    """Return how many of a chunk's bytes stand before its first blank, 8 if it has none."""
+    unlike = chunk ^ BLANKS
+    # the lowest set bit is right: a borrow can only come from a blank below
+    return _count_trailing_zeros((unlike - LOW_BITS) & ~unlike & HIGH_BITS) >> np.uint64(3)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add_chunk(h: np.uint64, chunk: np.uint64, size: np.uint64) -> np.uint64:
+    # two shifts, because a shift by 64 is undefined
+    half = (EIGHT - size) << np.uint64(2)
+    h = (h ^ (chunk & ((~np.uint64(0) >> half) >> half))) * CHUNK
+    return h ^ (h >> np.uint64(32))
 
 
 @njit(cache=True, nogil=True)
-def _hash_characters(padded: Hashes, data: Bytes, start: np.uint64, end: np.uint64, out: Hashes) -> None:
+def _hash_words(data: Bytes, start: np.uint64, end: np.uint64, out: Hashes) -> int:
+    word, begin = np.uint64(0), start
+    while begin < end:
+        # both chunks without asking whether there is a second: a wrong guess of the processor costs more
+        first, second = _load(data, begin), _load(data, min(begin + EIGHT, end))
+        first_size, second_size = _size_to_blank(first), _size_to_blank(second)
+        size = min(first_size + (second_size if first_size == EIGHT else np.uint64(0)), end - begin)
+        h = _add_chunk(SEED, first, min(size, EIGHT))
+        longer = _add_chunk(h, second, max(size, EIGHT) - EIGHT)
+        h = longer if size > EIGHT else h
+        while size >= np.uint64(16) and begin + size < end:
+            chunk = _load(data, begin + size)
+            more = min(_size_to_blank(chunk), end - begin - size)
+            if more:
+                h = _add_chunk(h, chunk, more)
+                size += more
+            if more < EIGHT:
+                break
+        out[word] = _fmix64(h ^ (size * LENGTH))
+        word += ONE
+        begin += size + ONE
+    return np.int64(word)
+
+
+@njit(cache=True, nogil=True)
+def _hash_characters(data: Bytes, start: np.uint64, end: np.uint64, out: Hashes) -> int:
     i, character = start, np.uint64(0)
     while i < end:
         lead = data[i]
         size = np.uint64(1 if lead < 0x80 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4)
         if lead != 32:
-            h = (SEED ^ (_load(padded, i) & KEEP_BYTES[size])) * CHUNK
-            h ^= h >> np.uint64(32)
-            out[character] = _fmix64(h ^ (size * LENGTH))
+            out[character] = _fmix64(_add_chunk(SEED, _load(data, i), size) ^ (size * LENGTH))
             character += ONE
         i += size
+    return np.int64(character)
 
 
 @njit(cache=True, nogil=True)
@@ -160,24 +170,61 @@ def _roll(units: Hashes, num_units: int, ngram: int, out: Hashes, at: int) -> No
     if num_units:
         out[at] = h
     into, width = np.uint64(at), np.uint64(ngram)
+    top *= STEP
     for i in range(width, np.uint64(num_units)):
-        h = (h - units[i - width] * top) * STEP + units[i]
+        h = h * STEP + (units[i] - units[i - width] * top)
         into += ONE
         out[into] = h
 
 
 @njit(cache=True, nogil=True)
 def _sort_and_unique(hashes: Hashes, offsets: Offsets) -> tuple[Hashes, Offsets]:
+    """Sort each document by buckets of its hashes' upper bits, about one hash in each: they are as even as random numbers."""
     out_offsets = np.zeros(len(offsets), np.int64)
+    longest = 0
+    for document in range(len(offsets) - 1):
+        longest = max(longest, offsets[document + 1] - offsets[document])
+    ends, sorted_hashes = np.zeros(2 * longest + 2, np.uint32), np.empty(longest, np.uint64)
+    sets = np.empty(offsets[-1] - offsets[0], np.uint64)
     written = 0
     for document in range(len(offsets) - 1):
-        start, end = offsets[document], offsets[document + 1]
-        hashes[start:end].sort()
-        for i in range(start, end):
-            if i == start or hashes[i] != hashes[i - 1]:
-                # never ahead of the reader: written <= i
-                value = hashes[i]
-                hashes[written] = value
+        own = hashes[offsets[document] : offsets[document + 1]]
+        bits = 1
+        while (1 << bits) < len(own):
+            bits += 1
+        shift = np.uint64(64 - bits)
+        num_buckets = (1 << bits) + 1
+        ends[:num_buckets] = 0
+        for value in own:
+            ends[np.int64(value >> shift) + 1] += 1
+        for bucket in range(1, num_buckets):
+            ends[bucket] += ends[bucket - 1]
+        for value in own:
+            bucket = np.int64(value >> shift)
+            sorted_hashes[ends[bucket]] = value
+            ends[bucket] += 1
+        _finish_sort(sorted_hashes[: len(own)], ends[: num_buckets - 1])
+        for i in range(len(own)):
+            if i == 0 or sorted_hashes[i] != sorted_hashes[i - 1]:
+                sets[written] = sorted_hashes[i]
                 written += 1
         out_offsets[document + 1] = written
-    return hashes[:written].copy(), out_offsets
+    return sets[:written].copy(), out_offsets
+
+
+@njit(cache=True, nogil=True)
+def _finish_sort(values: Hashes, ends: npt.NDArray[np.uint32]) -> None:
+    """Sort values that stand in the right buckets, which end at `ends`."""
+    start = 0
+    for bucket in range(len(ends)):
+        end = np.int64(ends[bucket])
+        if end - start > SMALL_SORT:
+            values[start:end].sort()
+        else:
+            for i in range(start + 1, end):
+                value, at = values[i], i
+                while at > start and values[at - 1] > value:
+                    values[at] = values[at - 1]
+                    at -= 1
+                values[at] = value
+        start = end

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import polars as pl
+import numpy as np
+import numpy.typing as npt
 
-from pipeline.store import Part, read_arrow, write_part
+from pipeline.store import read_scratch, write_scratch
 
-
-def write_split(rows: pl.DataFrame, by: str, folder: str, name: str) -> list[Part]:
-    """Write one file for each value of the integer column `by`, which the files' names carry instead of their rows."""
-    pieces = rows.sort(by, maintain_order=True).partition_by(by, maintain_order=True, as_dict=True, include_key=False)
-    return [write_part(folder, f"{_prefix(int(key[0]))}{name}", piece) for key, piece in pieces.items()]
+Rows = npt.NDArray[Any]
 
 
-def read_split(folder: str, parts: Sequence[Part], number: int) -> pl.DataFrame | None:
-    """Read all rows written under one number, or None if there were none."""
-    paths = sorted(f"{folder}/{part.path}" for part in parts if part.path.startswith(_prefix(number)))
-    frames = [pl.DataFrame(pl.from_arrow(read_arrow(path))) for path in paths]
-    return pl.concat(frames) if frames else None
+def write_split(rows: Rows, numbers: npt.NDArray[np.integer], folder: str, name: str) -> list[str]:
+    """Write one scratch file for each number that occurs, with the rows that have it in their order; return the files' paths."""
+    # numpy sorts small integers by counting
+    order = np.argsort(numbers.astype(np.min_scalar_type(int(numbers.max(initial=0)))), kind="stable")
+    found, starts = np.unique(numbers[order], return_index=True)
+    paths = [f"{folder}/{_prefix(int(number))}{name}.npy" for number in found]
+    for path, piece in zip(paths, np.split(order, starts[1:]), strict=True):
+        write_scratch(path, rows[piece])
+    return paths
+
+
+def read_split(folder: str, paths: Sequence[str], number: int) -> list[Rows]:
+    """Read all rows written under one number, file by file in order of the files' names."""
+    own = f"{folder}/{_prefix(number)}"
+    return [read_scratch(path) for path in sorted(paths) if path.startswith(own)]
 
 
 def _prefix(number: int) -> str:

@@ -1,8 +1,9 @@
 """MinHash signatures, bit for bit those of datasketch 2's `affine32` scheme, computed by a compiled kernel.
 
 The low 32 bits of each shingle hash are mixed once (fmix32), then permutation k is a_k * h + b_k modulo 2^32 with odd a_k, and the
-signature holds the minimum of each permutation. Seeds and permutations are datasketch's own. Its versions before 2 used another
-scheme whose values do not compare: `SCHEME` belongs beside every stored signature.
+signature holds the minimum of each permutation. Seeds and permutations are datasketch's own, drawn as it draws them: importing it to
+ask would cost every process a third of a second. Its versions before 2 used another scheme whose values do not compare: `SCHEME`
+belongs beside every stored signature.
 
 Source: Broder 1997, On the resemblance and containment of documents, section 3.
 """
@@ -16,7 +17,6 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasketch import MinHash
 from numba import njit
 
 from pipeline.config import DedupConfig
@@ -26,7 +26,7 @@ from pipeline.tables import SIGNATURES, Documents, Signatures
 from pipeline.text import Offsets
 
 SCHEME = "affine32"
-BLOCK_BYTES = 8 * 2**20
+BLOCK_BYTES = 4 * 2**20
 """Text normalised, shingled and reduced at a time: keeps memory flat and the hashes near the processor."""
 
 Words32 = npt.NDArray[np.uint32]
@@ -38,37 +38,41 @@ def compute_signatures(documents: Documents, config: DedupConfig) -> tuple[Signa
     An empty text has no shingle and, as in datasketch, the largest value in every place; nothing ever proposes it.
     """
     a, b = permutations(config)
-    signatures, counts, facts = [np.empty((0, config.num_perm), np.uint32)], [np.empty(0, np.int64)], []
-    for texts in cut_blocks(documents["text"]):
+    blocks = cut_blocks(documents["text"])
+    # one buffer for all blocks, which becomes the column
+    signatures, counts = np.empty((documents.num_rows, config.num_perm), np.uint32), np.empty(documents.num_rows, np.int64)
+    facts, start = [], 0
+    for texts in blocks:
         hashes, offsets, spaceless = shingle_hashes(texts, config)
-        signatures.append(minhash(hashes, offsets, a, b))
-        counts.append(np.diff(offsets))
+        own = slice(start, start + len(texts))
+        signatures[own], counts[own] = minhash(hashes, offsets, a, b), np.diff(offsets)
+        start += len(texts)
         facts.append(
             {
                 "num_documents": len(texts),
                 "num_shingles": len(hashes),
                 "num_spaceless": int(spaceless.sum()),
-                "num_short": int((counts[-1] == 1).sum()),
-                "num_empty": int((counts[-1] == 0).sum()),
+                "num_short": int((counts[own] == 1).sum()),
+                "num_empty": int((counts[own] == 0).sum()),
             }
         )
-    flat = np.concatenate(signatures).reshape(-1)
-    rows = np.arange(documents.num_rows + 1, dtype=np.int64) * config.num_perm
     frame = pl.DataFrame(
         {
             "doc_id": pl.from_arrow(documents["doc_id"]),
             "content_hash": pl.from_arrow(documents["content_hash"].cast(pa.large_binary())),
-            "num_shingles": np.concatenate(counts),
-            "signature": pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(rows), pa.array(flat))),
+            "num_bytes": pl.from_arrow(pc.fill_null(pc.binary_length(documents["text"]), 0).cast(pa.int64())),
+            "num_shingles": counts,
+            "signature": pl.from_arrow(_as_binary(signatures)),
         }
     )
     return SIGNATURES.check(frame), merge_facts(facts)
 
 
 def permutations(config: DedupConfig) -> tuple[Words32, Words32]:
-    """Return datasketch's multipliers and offsets, (num_perm,) each."""
-    a, b = MinHash(num_perm=config.num_perm, seed=config.seed, scheme=SCHEME).permutations
-    return a, b
+    """Return datasketch's multipliers, all odd, and offsets, (num_perm,) each."""
+    generator = np.random.RandomState(config.seed)
+    a = generator.randint(0, 2**31, config.num_perm, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    return a, generator.randint(0, 2**32, config.num_perm, dtype=np.uint32)
 
 
 def minhash(hashes: Hashes, offsets: Offsets, a: Words32, b: Words32) -> Words32:
@@ -81,7 +85,14 @@ def minhash(hashes: Hashes, offsets: Offsets, a: Words32, b: Words32) -> Words32
 
 def signature_matrix(signatures: Signatures, config: DedupConfig) -> Words32:
     """Return the signature column as an array (documents, num_perm)."""
-    return signatures["signature"].explode().to_numpy().reshape(-1, config.num_perm)
+    column = signatures["signature"].rechunk().to_arrow().cast(pa.large_binary()).cast(pa.binary(4 * config.num_perm))
+    values = np.frombuffer(column.buffers()[1], np.uint32)
+    return values[column.offset * config.num_perm :][: len(column) * config.num_perm].reshape(-1, config.num_perm)
+
+
+def _as_binary(signatures: Words32) -> pa.Array:
+    rows = np.arange(len(signatures) + 1, dtype=np.int64) * signatures.shape[1] * 4
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(signatures), [None, pa.py_buffer(rows), pa.py_buffer(signatures)])
 
 
 def cut_blocks(texts: pa.ChunkedArray) -> list[pa.Array]:

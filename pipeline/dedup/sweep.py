@@ -1,9 +1,9 @@
 """Sweep: what another threshold would have found, from one run's pairs, without reading or hashing any text again.
 
-At and above the run's threshold counts come from the verified pairs and the comparisons that decided removals; they are those of the
-run itself at its own threshold. Above it they are exact for the pairs that were compared: members of a large family are compared with
-the family's centre first, so two members closer to one another than to the centre may not be counted, and a run at the higher
-threshold can find more.
+At and above the run's threshold counts come from the verified pairs and the comparisons that decided removals; at its own threshold
+they are those of the run. Above it they are exact for the pairs that were compared, and nothing else: members of a large family are
+compared with the family's centre first, so two members closer to one another than to the centre may not be counted, and a run at the
+higher threshold can find more. Where more than one copy may stay, comparisons that left a document in place are not stored either.
 
 Below it, candidates stand in with the similarity estimated from their sketches, kept below the threshold if verification turned them
 down. What each step down adds is divided by the share of planted pairs in that bin that were proposed: an estimate, labelled so.
@@ -53,6 +53,7 @@ def sweep_thresholds(
     loosest = cluster_documents(identities, _at(edges, thresholds[0]))[0].filter(pl.col("cluster_size") > 1)
     members = read_members(documents, loosest, config).drop("cluster_id")  # type: ignore[arg-type]
     observed = [_count(members, edges, config, threshold) for threshold in thresholds]
+    observed[thresholds.index(config.threshold)][COUNTS.index("num_removable")] = float(removals.height)
     return _corrected(thresholds, observed, bins, config)
 
 

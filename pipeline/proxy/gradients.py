@@ -20,7 +20,7 @@ from pipeline.proxy.batches import Batch
 from pipeline.proxy.losses import TokenStatistics, block_statistics, join_statistics, logit_gradient
 from pipeline.proxy.model import ProxyModel
 
-Preconditioner = Mapping[nn.Parameter, Tensor]
+Preconditioner = Mapping[Tensor, Tensor]
 
 
 @dataclass
@@ -79,7 +79,9 @@ def _hooked(model: ProxyModel, sums: SampleGradients, preconditioner: Preconditi
 def _watch(module: nn.Module, sums: SampleGradients, preconditioner: Preconditioner) -> Callable[..., None]:
     def on_forward(_module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         seen = inputs[0].detach()
-        output.register_hook(lambda gradient: _add_layer(module, seen, gradient, sums, preconditioner))
+        output.register_hook(  # type: ignore[no-untyped-call]
+            lambda gradient: _add_layer(module, seen, gradient, sums, preconditioner)
+        )
 
     return on_forward
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BLOCK = 256
+BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class MeanTokenLoss(torch.autograd.Function):
 
 def mean_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean loss in nats, differentiable once, and the losses of the tokens (N,), which are only to be looked at."""
-    return MeanTokenLoss.apply(hidden, weight, targets)
+    return MeanTokenLoss.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
 
 
 @torch.no_grad()

@@ -50,7 +50,7 @@ class AdamW:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def preconditioner(self) -> dict[nn.Parameter, Tensor]:
+    def preconditioner(self) -> dict[Tensor, Tensor]:
         """Return P = 1 / (sqrt(v_hat) + eps) for every parameter, as of the last step."""
         inverse = self._denominator().reciprocal()
         return {

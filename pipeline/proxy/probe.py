@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ class Probe:
     `preconditioned` is g'Pg without the learning rate; `flops` is what the pass cost.
     """
 
+    flops: float
     indices: Indices
     loss: Floats
     prompt_loss: Floats
@@ -36,14 +38,13 @@ class Probe:
     memorization_score: Floats
     greedy_match: npt.NDArray[np.int32]
     suffix_log_prob: Floats
-    flops: float
 
 
 def probe_windows(
     model: ProxyModel, windows: Windows, members: Indices, config: ProxyConfig, preconditioner: Preconditioner | None = None
 ) -> Probe:
     """Pass once over the member windows; with a preconditioner also backward, for per-sample gradients."""
-    columns: list[tuple[npt.NDArray[np.generic], ...]] = []
+    columns: list[tuple[Any, ...]] = []
     flops = 0.0
     for indices in order_probe(windows, members, config.batch_windows):
         batch = make_batch(windows, indices)
@@ -60,7 +61,7 @@ def probe_windows(
         flops += count_flops(model, batch.tokens.shape[1]) * float(batch.counts.sum()) * (1 if preconditioner is None else 3)
     joined = [np.concatenate(parts) for parts in zip(*columns, strict=True)]
     order = np.argsort(joined[0], kind="stable")
-    return Probe(*(column[order] for column in joined), flops=flops)
+    return Probe(flops, *(column[order] for column in joined))
 
 
 @torch.no_grad()
@@ -72,7 +73,7 @@ def _forward(model: ProxyModel, batch: Batch) -> TokenStatistics:
 
 def _summarise(
     statistics: TokenStatistics, batch: Batch, lengths: Indices, config: ProxyConfig, norms: Floats, metric: Floats
-) -> tuple[npt.NDArray[np.generic], ...]:
+) -> tuple[Any, ...]:
     mean = (sum_by_owner(statistics.loss, batch) / batch.counts.clamp_min(1)).numpy()
     loss = _spread(statistics.loss, batch, 0.0)
     is_argmax = _spread(statistics.is_argmax.to(torch.float32), batch, 0.0) > 0

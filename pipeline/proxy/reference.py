@@ -80,7 +80,8 @@ def reference_losses(
     token; `reference_loss_sd` is over tokens; prompt and suffix are those of the first window. `rare_token_rate`: share of the scored
     tokens that `rare_tokens` lists, 5% in text like the subsample. Null where a text is too short for a value.
     """
-    iterator, frames = iter(texts), [DOCUMENT_SIGNALS.empty()]
+    iterator = iter(texts)
+    frames: list[pl.DataFrame] = [DOCUMENT_SIGNALS.empty()]
     while chunk := list(itertools.islice(iterator, ROUND)):
         encodings = tokenizer.encode_batch_fast([text for _, _, text in chunk], add_special_tokens=False)
         rows = [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]

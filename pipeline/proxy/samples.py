@@ -84,7 +84,8 @@ def draw_samples(
     """
     cluster_of = dict(zip(choice.documents["doc_id"].to_list(), choice.documents["cluster_id"].to_list(), strict=True))
     wanted = ((doc_id, text) for doc_id, text in texts if doc_id in cluster_of)
-    windows, num_windows = [], {}
+    windows: list[_Window] = []
+    num_windows: dict[int, int] = {}
     for doc_id, tokens in _encode(wanted, tokenizer):
         num_windows[doc_id] = -(-len(tokens) // config.context)
         windows += _cut(doc_id, tokens, cluster_of[doc_id], config, seed)

@@ -18,6 +18,7 @@ from pipeline.config import ProxyConfig
 from pipeline.proxy.batches import Indices, Windows, load_windows, make_batch, order_epoch, sum_by_owner
 from pipeline.proxy.extraction import Floats
 from pipeline.proxy.losses import mean_token_loss
+from pipeline.proxy.memory import release_memory
 from pipeline.proxy.model import ProxyModel, build_model, count_flops
 from pipeline.proxy.optimizer import AdamW
 from pipeline.proxy.probe import Probe, probe_windows
@@ -26,6 +27,7 @@ from pipeline.tables import EXTRACTIONS, PROXIES, PROXY_SIGNALS, SAMPLES, Extrac
 
 FINAL_LR_SHARE = 0.1
 CHECKPOINT_RATIO = 4.0
+STEPS_BETWEEN_TRIMS = 50
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,15 @@ class ProxyRun:
 
 @dataclass
 class _Log:
-    """Collect the frames of a run and what they cost."""
+    """Collect the frames of a run and what they cost.
 
+    `exposures` is laid out before training: small arrays left behind by every step would sit between the large ones it frees and keep
+    hundreds of megabytes from being used again.
+    """
+
+    exposures: Floats  # mean loss of every visit, in the order of the schedule
     losses: list[float] = field(default_factory=list)  # nats per token, one a step
-    exposures: list[tuple[Indices, int, Floats]] = field(default_factory=list)  # windows, step, mean losses
+    num_visits: int = 0
     probes: list[pl.DataFrame] = field(default_factory=list)
     num_token_visits: int = 0
     training_flops: float = 0.0
@@ -63,10 +70,12 @@ def train_proxy(spec: ProxySpec, samples: Samples, splits: ProxySplits, vocab_si
     optimizer = AdamW(model, config.weight_decay)
     distinct = np.flatnonzero((samples["window_id"] == samples["sample_id"]).to_numpy())
     stops = set(_checkpoints(len(schedule), config.num_checkpoints)) if spec.role == "full" else set()
-    log, probe = _Log(), None
+    log, probe = _Log(np.empty(sum(map(len, schedule)), dtype=np.float32)), None
     for step, indices in enumerate(schedule):
         rate = learning_rate(step, len(schedule), config)
-        _update(model, optimizer, windows, indices, rate, step, spec, log)
+        _update(model, optimizer, windows, indices, rate, log)
+        if step % STEPS_BETWEEN_TRIMS == 0:
+            release_memory()
         if step + 1 in stops:
             probe = probe_windows(model, windows, distinct, config, optimizer.preconditioner())
             _log_probe(probe, windows, step + 1, rate, spec, log)
@@ -75,7 +84,7 @@ def train_proxy(spec: ProxySpec, samples: Samples, splits: ProxySplits, vocab_si
         _log_probe(probe, windows, len(schedule), 0.0, spec, log)
     return ProxyRun(
         _describe(spec, model, _held_out_loss(samples, splits, probe, windows), log),
-        PROXY_SIGNALS.check(pl.concat([_exposures(log, windows, spec), *log.probes])),
+        PROXY_SIGNALS.check(pl.concat([_exposures(log, schedule, windows, spec), *log.probes])),
         _extractions(probe, windows, spec),
         model,
     )
@@ -108,24 +117,17 @@ def _checkpoints(num_steps: int, count: int) -> list[int]:
     return [max(1, round(num_steps / CHECKPOINT_RATIO**back)) for back in reversed(range(count))]
 
 
-def _update(
-    model: ProxyModel,
-    optimizer: AdamW,
-    windows: Windows,
-    indices: Indices,
-    rate: float,
-    step: int,
-    spec: ProxySpec,
-    log: _Log,
-) -> None:
+def _update(model: ProxyModel, optimizer: AdamW, windows: Windows, indices: Indices, rate: float, log: _Log) -> None:
     batch = make_batch(windows, indices)
     hidden = model(batch.tokens)
     flat = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch.places)
     loss, losses = mean_token_loss(flat, model.head.weight, batch.targets)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step(rate)
     log.losses.append(float(loss.detach()))
-    log.exposures.append((indices, step, (sum_by_owner(losses, batch) / batch.counts.clamp_min(1)).numpy()))
+    means = sum_by_owner(losses, batch) / batch.counts.clamp_min(1)
+    log.exposures[log.num_visits : log.num_visits + len(indices)] = means.numpy()
+    log.num_visits += len(indices)
     log.num_token_visits += int(windows.lengths[indices].sum())
     log.training_flops += 3 * count_flops(model, batch.tokens.shape[1]) * float(batch.counts.sum())
 
@@ -137,11 +139,9 @@ def _log_probe(probe: Probe, windows: Windows, step: int, rate: float, spec: Pro
     log.signal_flops += probe.flops
 
 
-def _exposures(log: _Log, windows: Windows, spec: ProxySpec) -> pl.DataFrame:
-    indices = np.concatenate([indices for indices, _, _ in log.exposures])
-    steps = np.concatenate([np.full(len(indices), step) for indices, step, _ in log.exposures])
-    losses = np.concatenate([losses for _, _, losses in log.exposures])
-    return _frame(windows.sample_ids[indices], spec, steps, "exposure", {"loss": losses})
+def _exposures(log: _Log, schedule: list[Indices], windows: Windows, spec: ProxySpec) -> pl.DataFrame:
+    steps = np.repeat(np.arange(len(schedule)), [len(indices) for indices in schedule])
+    return _frame(windows.sample_ids[np.concatenate(schedule)], spec, steps, "exposure", {"loss": log.exposures})
 
 
 def _frame(sample_ids: Indices, spec: ProxySpec, steps: Indices, phase: str, columns: dict[str, Floats]) -> pl.DataFrame:

@@ -30,15 +30,17 @@ def duplication(
     facts: Mapping[str, Mapping[str, Any]],
     num_listed: int,
 ) -> dict[str, Any]:
-    """Return the band curve, pair and cluster counts, largest clusters and the overlap between sources."""
+    """Return the band curve, recall on planted copies, other thresholds, counts, largest clusters and the overlap between sources."""
     groups = clusters.group_by("cluster_id").agg(pl.col("cluster_size").first()).filter(pl.col("cluster_size") > 1)
     removed = ledger.filter(pl.col("fate").is_in(["exact", "near"])).height
-    recall = facts.get("planted", {}).get("recall")
+    planted = facts.get("planted", {})
     return {
         "settings": {key: getattr(config, key) for key in ("ngram", "num_perm", "num_bands", "rows_per_band", "threshold", "max_copies")},
         "keep": list(config.keep),
         "band_curve": [[tidy(x), tidy(y)] for x, y in thin(band_curve)],
-        "planted_recall": interval(recall),
+        "planted_recall": interval(planted.get("recall")),
+        "planted": _planted(planted),
+        "sweep": [tidy(row) for row in planted.get("sweep") or []],
         "num_verified_pairs": pairs.height,
         "num_clusters": groups.height,
         "rows_in_clusters": int(groups["cluster_size"].sum()),
@@ -51,6 +53,19 @@ def duplication(
         "overlap": _overlap(ledger, removals),
         "repeated_spans": tidy(facts.get("spans")) or None,
     }
+
+
+def _planted(planted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what became of the planted pairs by similarity, and the precision of their removals."""
+    bins = [
+        {
+            **{key: tidy(bin_[key]) for key in ("low", "high", "num_pairs", "proposed", "in_one_cluster", "removed", "expected")},
+            "proposed_share": interval(bin_["proposed_share"]),
+            "recall": interval(bin_["recall"]),
+        }
+        for bin_ in planted.get("bins") or []
+    ]
+    return {"num_pairs": planted.get("num_pairs") or 0, "bins": bins, "precision": interval(planted.get("precision"))}
 
 
 def _sizes(sizes: pl.Series) -> list[dict[str, Any]]:

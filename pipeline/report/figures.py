@@ -49,15 +49,20 @@ def row_flow(flow: Mapping[str, Any]) -> Figure | None:
 
 
 def band_curve(duplication: Mapping[str, Any]) -> Figure | None:
-    """Draw the probability that the bands propose a pair, against its similarity."""
+    """Draw the probability that the bands propose a pair, against its similarity, and the shares of planted pairs that they did."""
     points, threshold = duplication["band_curve"], duplication["settings"]["threshold"]
     if not points:
         return None
-    panel = Panel()
+    planted = [bin_ for bin_ in duplication["planted"]["bins"] if bin_["proposed_share"]["value"] is not None]
+    panel = Panel.with_legend(("by theory", "on planted pairs, with 95% interval")) if planted else Panel()
     x, y = Scale(0, 1, panel.left, panel.right), Scale(0, 1, panel.bottom, panel.top)
     panel.axes(x, y, ("Jaccard similarity of a pair", "Probability of being compared"), (decimal, short_percent))
     panel.rule(x(threshold), f"threshold {decimal(threshold)}")
     panel.line([(x(at), y(chance)) for at, chance in points], 1, is_marked=False)
+    for bin_ in planted:
+        share, middle = bin_["proposed_share"], (bin_["low"] + bin_["high"]) / 2
+        panel.whisker(x(middle), y(share["low"]), y(share["high"]), 2)
+        panel.marker(x(middle), y(share["value"]), 2)
     chance = min(points, key=lambda point: abs(point[0] - threshold))[1]
     settings = duplication["settings"]
     return panel.figure(

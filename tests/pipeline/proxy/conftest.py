@@ -38,7 +38,7 @@ def make_documents(num_clusters: int = 60, seed: int = 0) -> pl.DataFrame:
     rng, rows = random.Random(seed), []
     for cluster in range(num_clusters):
         copies = (1, 1, 2, 4, 8)[cluster % 5]
-        text = " ".join(rng.choices(WORDS, k=rng.choice((10, 30, 60, 200))) + [f"number {cluster}"])
+        text = " ".join([*rng.choices(WORDS, k=rng.choice((10, 30, 60, 200))), f"number {cluster}"])
         digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         rows += [(digest, copies, digest, digest, "ab"[cluster % 2], len(text), text)] * copies
     names = ["cluster_id", "cluster_size", "content_hash", "row_hash", "source", "num_bytes", "text"]

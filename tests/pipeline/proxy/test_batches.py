@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import torch
 
@@ -50,8 +52,8 @@ def test_a_batch_predicts_every_token_but_the_first(corpus: Corpus) -> None:
     windows = load_windows(corpus.drawn.samples, corpus.config.context)
     batch = make_batch(windows, np.array([3, 0, 5]))
     expected = [windows.tokens[at, 1 : windows.lengths[at]].tolist() for at in (3, 0, 5)]
-    assert batch.targets.tolist() == sum(expected, [])
+    assert batch.targets.tolist() == list(chain(*expected))
     assert batch.counts.tolist() == [len(tokens) for tokens in expected]
     before = batch.tokens.reshape(-1)[batch.places].tolist()
-    assert before == sum((windows.tokens[at, : windows.lengths[at] - 1].tolist() for at in (3, 0, 5)), [])
+    assert before == list(chain(*(windows.tokens[at, : windows.lengths[at] - 1].tolist() for at in (3, 0, 5))))
     assert sum_by_owner(torch.ones(len(batch.targets)), batch).tolist() == batch.counts.tolist()

@@ -24,7 +24,7 @@ def make_samples(rows: list[list[int]]) -> Samples:
     frame = frame.with_columns(
         doc_id=pl.col("sample_id"), window_id=pl.col("sample_id"), start=pl.lit(0), end=lengths, num_tokens=lengths
     ).with_columns(cluster_id=pl.Series(ids, dtype=pl.Binary))
-    return SAMPLES.check(frame.cast(dict(SAMPLES.columns)))
+    return SAMPLES.check(frame.with_columns(pl.col(name).cast(dtype) for name, dtype in SAMPLES.columns.items()))
 
 
 def test_greedy_match_is_what_greedy_generation_reproduces(tiny_config: ProxyConfig) -> None:
@@ -37,7 +37,7 @@ def test_greedy_match_is_what_greedy_generation_reproduces(tiny_config: ProxyCon
     optimizer, tokens = AdamW(model, 0.0), torch.tensor(rows)
     for _ in range(25):
         logits = model.head(model(tokens[:, :-1]))
-        torch.nn.functional.cross_entropy(logits.reshape(-1, 30), tokens[:, 1:].reshape(-1)).backward()
+        torch.nn.functional.cross_entropy(logits.reshape(-1, 30), tokens[:, 1:].reshape(-1)).backward()  # type: ignore[no-untyped-call]
         optimizer.step(6e-3)
     probe = probe_windows(model, windows, np.arange(len(windows)), tiny_config)
     original = load_original(model)

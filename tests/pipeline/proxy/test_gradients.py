@@ -28,7 +28,9 @@ def test_gradients_are_exact(architecture: Literal["gpt_neox", "llama"], tiny_co
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
-    metric = {parameter: torch.rand(parameter.shape, generator=generator) for parameter in model.parameters()}
+    metric: dict[torch.Tensor, torch.Tensor] = {
+        parameter: torch.rand(parameter.shape, generator=generator) for parameter in model.parameters()
+    }
     rows = [torch.randint(0, VOCAB, (n,), generator=generator).numpy().astype(np.int32) for n in (20, 12, 2, 20)]
     rows[1][5:9] = rows[1][0]
     tokens, lengths = pad_rows(rows, config.context)
@@ -37,7 +39,7 @@ def test_gradients_are_exact(architecture: Literal["gpt_neox", "llama"], tiny_co
     statistics, sums = sample_gradients(model, batch, metric)
 
     parameters = dict(model.named_parameters())
-    names = {parameter: name for name, parameter in parameters.items()}
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in parameters.items()}
 
     def loss(values: dict[str, torch.Tensor], text: torch.Tensor) -> torch.Tensor:
         hidden = functional_call(model, values, (text[None, :],))[0, :-1]

@@ -68,9 +68,10 @@ def test_a_half_is_probed_once_and_forward_only(half: ProxyRun) -> None:
     probes = half.signals.filter(pl.col("phase") == "probe")
     assert probes["step"].unique().to_list() == half.proxies["num_steps"].to_list()
     assert probes["grad_norm"].null_count() == probes["absorption"].null_count() == len(probes)
-    assert half.signals.filter(pl.col("phase") == "exposure").select("prompt_loss", "grad_norm").null_count().row(0) == (
-        len(half.signals) - len(probes),
-    ) * 2
+    assert (
+        half.signals.filter(pl.col("phase") == "exposure").select("prompt_loss", "grad_norm").null_count().row(0)
+        == (len(half.signals) - len(probes),) * 2
+    )
 
 
 def test_training_lowers_the_loss_most_where_copies_are_many(corpus: Corpus, full: ProxyRun) -> None:

@@ -127,3 +127,19 @@ def test_the_predictor_is_judged_by_its_interval(kit: Any, measure: Measure | No
 def test_duplication_alone_never_fails(kit: Any) -> None:
     """A corpus of one text a hundred times warns."""
     assert verdict_of(list(_judged(kit, [kit.Doc(0)] * 100).values())) == "WARN"
+
+
+@pytest.mark.parametrize(
+    ("measure", "status"),
+    [
+        (None, "not_measured"),
+        (Measure(1.0, 0.93, 1.0, 50), "not_measured"),
+        (Measure(0.99, 0.96, 1.0, 260), "pass"),
+        (Measure(0.97, 0.94, 0.99, 260), "warn"),
+    ],
+)
+def test_recall_on_planted_copies_is_judged_by_its_lower_bound(kit: Any, measure: Measure | None, status: str) -> None:
+    """Too few pairs say nothing; a value above the limit whose lower bound is not warns; it never fails."""
+    gate = _judged(kit, [kit.Doc(0)], removal_recall=measure)["removal_recall"]
+    assert (gate.status, gate.limit, gate.severity) == (status, 0.95, "warn")
+    assert gate.value == (None if measure is None or status == "not_measured" else measure.value)

@@ -241,9 +241,38 @@ def _facts(evaluated: bool) -> dict[str, dict[str, Any]]:
     }
     if evaluated:
         facts["scores"] = _evaluation()
-        facts["planted"] = {"recall": {"value": 0.97, "low": 0.955, "high": 0.985}}
+        facts["planted"] = _planted()
         facts["sensitive"] = {"kinds": {"email address": 12, "private key": 1}}
     return facts
+
+
+def _planted() -> dict[str, Any]:
+    bins = [
+        {
+            "low": low / 100,
+            "high": (low + 5) / 100,
+            "num_pairs": 50,
+            "proposed": 45,
+            "in_one_cluster": 45 if low >= 80 else 0,
+            "removed": 45 if low >= 80 else 0,
+            "proposed_share": {"value": 0.9, "low": 0.79, "high": 0.96, "n": 50},
+            "recall": {"value": 0.9, "low": 0.79, "high": 0.96, "n": 50} if low >= 80 else None,
+            "expected": 0.91,
+        }
+        for low in range(60, 100, 5)
+    ]
+    sweep = [
+        {"threshold": at / 100, "num_pairs": 900 - at, "num_clusters": 300 - at, "num_removable": 500 - at, "is_estimate": at < 80}
+        for at in range(65, 105, 5)
+    ]
+    return {
+        "num_pairs": 400,
+        "num_duplicates": 200,
+        "recall": {"value": 0.97, "low": 0.955, "high": 0.985, "n": 200},
+        "precision": {"value": 1.0, "low": 0.98, "high": 1.0, "n": 194},
+        "bins": bins,
+        "sweep": sweep,
+    }
 
 
 def _evaluation() -> dict[str, Any]:
