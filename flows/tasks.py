@@ -137,7 +137,7 @@ def choose(
 
     def make(out: str) -> Artifact:
         frame, pairs = CLUSTERS.check(store.read_frame(clusters)), DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs))
-        sizes = store.read_frame(signatures, ["doc_id", "num_shingles"])
+        sizes = store.read_frame(signatures, ["doc_id", "num_bytes", "num_shingles"])
         removals, facts = find_removals(documents, frame, pairs, sizes, config, f"{out}/{SCRATCH}")
         store.remove(f"{out}/{SCRATCH}")
         return store.publish_frame("removals", out, removals, facts)

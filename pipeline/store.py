@@ -227,7 +227,10 @@ def iter_arrow(artifact: Artifact, columns: Sequence[str] | None = None) -> Iter
 def read_arrow(path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one Parquet file as Arrow."""
     with _parquet(path) as file:
-        return file.read(columns=columns, use_threads=True)
+        unknown = set(columns or ()) - {*file.schema_arrow.names}
+        if unknown:
+            raise pa.ArrowInvalid(f"{path} has no column {', '.join(sorted(unknown))}")
+        return file.read(columns=columns)
 
 
 def iter_chosen(path: str, columns: Sequence[str], is_chosen: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
@@ -288,7 +291,8 @@ def _parquet(path: str) -> Iterator[Any]:
     filesystem, plain = fsspec.core.url_to_fs(path)
     try:
         if _is_local(filesystem):
-            with pq.ParquetFile(plain, memory_map=True) as file:
+            # buffered ahead, a part would be in memory twice, and fresh memory costs more than reading
+            with pq.ParquetFile(plain, memory_map=True, pre_buffer=False) as file:
                 yield file
         else:
             with filesystem.open(plain, "rb") as remote, pq.ParquetFile(remote) as file:

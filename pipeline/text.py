@@ -144,7 +144,7 @@ def _letter_kinds() -> Bytes:
 
 @intrinsic
 def _load(_: Any, data: Any, at: Any) -> Any:
-    """Read eight bytes from byte `at` on, the first in the lowest place, wherever they lie: numba has no unaligned access."""
+    """Read eight bytes from byte `at` on, the first in the lowest place, wherever they lie: numba reads only what is aligned."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         start = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -170,7 +170,11 @@ def _store(_: Any, data: Any, at: Any, value: Any) -> Any:
 @intrinsic
 def _count_trailing_zeros(_: Any, value: Any) -> Any:
     """Return the place of the lowest set bit, 64 if there is none."""
-    return types.uint64(value), lambda context, builder, signature, arguments: builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(value), generate
 
 
 @njit(cache=True, nogil=True)

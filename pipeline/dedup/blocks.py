@@ -24,7 +24,6 @@ from pipeline.store import Artifact, iter_chosen, part_names, read_arrow, read_s
 from pipeline.tables import CandidatePairs
 from pipeline.text import Offsets
 
-
 Piece: TypeAlias = tuple[Indices, Indices, str]  # documents, sizes of their sets, the file that holds these
 
 
@@ -81,13 +80,14 @@ def plan_groups(members: pl.DataFrame, group: str, config: DedupConfig) -> Block
 def iter_blocks(documents: Artifact, blocks: Blocks, config: DedupConfig, folder: str) -> Iterator[tuple[pl.DataFrame, ShingleSets]]:
     """Yield each block's work and sets; `folder` takes the sets and may be removed afterwards."""
     paths = documents.paths() if blocks.needs.height else []
+    needs = blocks.needs.sort("doc_id", "block")
+    doc_ids, block_of = needs["doc_id"].to_numpy(), needs["block"].to_numpy()
     pieces: list[list[Piece]] = [[] for _ in range(blocks.num_blocks)]
-    block_of, doc_ids = blocks.needs["block"].to_numpy(), blocks.needs["doc_id"].to_numpy()
     for path, name in zip(paths, part_names(len(paths)), strict=True):
         for number, held in enumerate(make_sets(path, doc_ids, config)):
-            # a block's needs are in order of doc_id
-            for block in np.unique(block_of[np.isin(doc_ids, held.doc_ids)]).tolist():
-                own = np.isin(held.doc_ids, doc_ids[block_of == block], assume_unique=True)
+            first, last = np.searchsorted(doc_ids, held.doc_ids[[0, -1]] + [0, 1])
+            for block in np.unique(block_of[first:last]).tolist():
+                own = np.isin(held.doc_ids, doc_ids[first:last][block_of[first:last] == block])
                 pieces[block].append(write_piece(held, own, f"{folder}/{block:06d}-{name}-{number:04d}.npy"))
     for work in blocks.work.sort("block", maintain_order=True).partition_by("block", maintain_order=True):
         yield work, read_sets(pieces[int(work["block"][0])])

@@ -61,7 +61,7 @@ def shingle_sets(hashes: Hashes, offsets: Offsets) -> tuple[Hashes, Offsets]:
 
 @intrinsic
 def _load(_: Any, data: Any, at: Any) -> Any:
-    """Read eight bytes from byte `at` on, the first in the lowest place, wherever they lie: numba has no unaligned access."""
+    """Read eight bytes from byte `at` on, the first in the lowest place, wherever they lie: numba reads only what is aligned."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         start = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -74,7 +74,11 @@ def _load(_: Any, data: Any, at: Any) -> Any:
 @intrinsic
 def _count_trailing_zeros(_: Any, value: Any) -> Any:
     """Return the place of the lowest set bit, 64 if there is none."""
-    return types.uint64(value), lambda context, builder, signature, arguments: builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(value), generate
 
 
 @njit(cache=True, nogil=True)
@@ -90,10 +94,7 @@ def _hash_shingles(data: Bytes, offsets: Offsets, spaceless: npt.NDArray[np.bool
     hashes, units_of = np.empty(most, np.uint64), np.empty(longest, np.uint64)
     for document in range(len(spaceless)):
         start, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])
-        if spaceless[document]:
-            num_units = _hash_characters(data, start, end, units_of)
-        else:
-            num_units = _hash_words(data, start, end, units_of)
+        num_units = _hash_characters(data, start, end, units_of) if spaceless[document] else _hash_words(data, start, end, units_of)
         _roll(units_of, num_units, ngram, hashes, out_offsets[document])
         out_offsets[document + 1] = out_offsets[document] + (max(1, num_units - ngram + 1) if num_units else 0)
     return hashes[: out_offsets[-1]], out_offsets
@@ -144,7 +145,7 @@ def _hash_words(data: Bytes, start: np.uint64, end: np.uint64, out: Hashes) -> i
         out[word] = _fmix64(h ^ (size * LENGTH))
         word += ONE
         begin += size + ONE
-    return np.int64(word)
+    return int(word)
 
 
 @njit(cache=True, nogil=True)
@@ -157,7 +158,7 @@ def _hash_characters(data: Bytes, start: np.uint64, end: np.uint64, out: Hashes)
             out[character] = _fmix64(_add_chunk(SEED, _load(data, i), size) ^ (size * LENGTH))
             character += ONE
         i += size
-    return np.int64(character)
+    return int(character)
 
 
 @njit(cache=True, nogil=True)

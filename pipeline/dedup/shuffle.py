@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ def write_split(rows: Rows, numbers: npt.NDArray[np.integer], folder: str, name:
     order = np.argsort(numbers.astype(np.min_scalar_type(int(numbers.max(initial=0)))), kind="stable")
     found, starts = np.unique(numbers[order], return_index=True)
     paths = [f"{folder}/{_prefix(int(number))}{name}.npy" for number in found]
-    for path, piece in zip(paths, np.split(order, starts[1:]), strict=True):
-        write_scratch(path, rows[piece])
+    for path, (start, end) in zip(paths, pairwise([*starts, len(order)]), strict=True):
+        write_scratch(path, rows[order[start:end]])
     return paths
 
 
