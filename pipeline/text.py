@@ -13,7 +13,7 @@ another file.
 from __future__ import annotations
 
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -34,6 +34,8 @@ HASH_BYTES = 16
 SLACK = 8
 """Bytes behind the last text of `padded_buffers`: a kernel may read, but never minds, eight bytes from any byte of a text."""
 BLANK = 32
+LONGEST_KEPT, NUM_KEPT = 32, 1 << 16
+"""Bytes of the longest run of foreign words whose normalised form is kept, and how many are kept: 10 MB."""
 ONE, SEVEN, EIGHT = np.uint64(1), np.uint64(7), np.uint64(8)
 # of each of eight ASCII bytes at once: adding 128 - n sets its highest bit if the byte is n or more, and carries into no other byte
 HIGHEST, BLANKS = np.uint64(0x8080808080808080), np.uint64(0x2020202020202020)
@@ -78,7 +80,8 @@ def padded_buffers(texts: Texts) -> tuple[Bytes, Offsets]:
     data, offsets = _arrow_buffers(texts)
     starts, ends = _find_foreign_runs(data, offsets, _is_space())
     view = data.data
-    foreign = [normalise(str(view[start:end], "utf-8")).encode() for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    runs = [bytes(view[start:end]) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    foreign = [_normalise_word(run) if len(run) <= LONGEST_KEPT else _normalise_bytes(run) for run in runs]
     foreign_data = np.frombuffer(b"".join(foreign), np.uint8)
     foreign_offsets = np.cumsum([0, *map(len, foreign)], dtype=np.int64)
     # the kernel, too, writes eight bytes before and behind a gap without asking how many are wanted
@@ -120,6 +123,14 @@ def _arrow_buffers(texts: Texts) -> tuple[Bytes, Offsets]:
     offsets = np.frombuffer(offset_buffer, np.int64)[whole.offset : whole.offset + len(whole) + 1]
     data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None and data_buffer.size else np.empty(0, np.uint8)
     return data, offsets
+
+
+def _normalise_bytes(run: bytes) -> bytes:
+    return normalise(run.decode()).encode()
+
+
+# words with an accent or a curly quote come again and again
+_normalise_word = lru_cache(maxsize=NUM_KEPT)(_normalise_bytes)
 
 
 @cache

@@ -28,11 +28,13 @@ from itertools import combinations
 SEED = 20250
 COPIES = (1, 2, 4, 8, 16, 32, 64)
 # records carry the memorization tests: many clusters at one copy (the control) and at eight or more (the signal)
-SECRET_CLUSTERS = {1: 72, 2: 6, 4: 6, 8: 16, 16: 14, 32: 10, 64: 6}
-OTHER_CLUSTERS = 3
+SECRET_CLUSTERS = {1: 60, 2: 4, 4: 4, 8: 32, 16: 8, 32: 2, 64: 1}
+# a few groups at each number of copies; few of the largest, so that a small token budget still holds them all
+SHORT_CLUSTERS = {1: 3, 2: 3, 4: 3, 8: 3, 16: 2, 32: 1, 64: 1}
+EXACT_CLUSTERS = 3
 NUM_NEAR_PAIRS, NUM_GREY_PAIRS, NUM_FAMILIES = 320, 60, 12
 NEAR_RATES, GREY_RATES, FAMILY_RATES = (0.003, 0.03), (0.03, 0.1), (0.003, 0.01)
-FUZZY_RATES, FUZZY_SIZES = (0.05, 0.1, 0.2), (4, 8, 16, 32)
+FUZZY_RATES, FUZZY_SIZES = (0.05, 0.1, 0.2), (4, 8)
 # 32 words of this prose are about 50 tokens of a 2,048-token vocabulary: a model's 64-token window holds all of it
 SHORT_WORDS = 32
 TITLES = ("Mr.", "Mrs.", "Dr.", "St.")
@@ -120,7 +122,7 @@ def make_name(rng: random.Random) -> str:
 
 def make_randoms(rng: random.Random) -> Iterator[Plant]:
     """Yield strings of random words of two to five random letters."""
-    for copies, group in groups("random", dict.fromkeys(COPIES, OTHER_CLUSTERS)):
+    for copies, group in groups("random", SHORT_CLUSTERS):
         words = ("".join(rng.choices(string.ascii_lowercase, k=rng.randint(2, 5))) for _ in range(18))
         yield from [Plant(" ".join(words), "random", group)] * copies
 
@@ -129,7 +131,7 @@ def make_templates(rng: random.Random, vocabulary: Sequence[str]) -> Iterator[Pl
     """Yield texts that follow a rule; each group has numbers or words of its own, so that no two share a shingle."""
     numbers = iter(rng.sample(range(100, 1000, 30), 4 * len(COPIES)))
     words = iter(rng.sample(sorted({word for word in vocabulary if word.islower() and 4 <= len(word) <= 6}), 2 * len(COPIES)))
-    for index, (copies, group) in enumerate(groups("template", dict.fromkeys(COPIES, 4))):
+    for index, (copies, group) in enumerate(groups("template", {copies: num_groups + 1 for copies, num_groups in SHORT_CLUSTERS.items()})):
         number = next(numbers)
         if index % 4 == 0:
             text = " ".join(str(number + step) for step in range(24))
@@ -144,14 +146,14 @@ def make_templates(rng: random.Random, vocabulary: Sequence[str]) -> Iterator[Pl
 
 def make_short_passages(passages: Passages) -> Iterator[Plant]:
     """Yield copies of passages that are short enough for one window of a small model."""
-    for copies, group in groups("passage", dict.fromkeys(COPIES, OTHER_CLUSTERS)):
+    for copies, group in groups("passage", SHORT_CLUSTERS):
         origin, words = passages.take(SHORT_WORDS)
         yield from [Plant(" ".join(words), "passage", group, 0.0, origin)] * copies
 
 
 def make_exact_copies(passages: Passages, rng: random.Random) -> Iterator[Plant]:
     """Yield two to eight copies of passages as long as a natural document; in odd groups only the normalised texts are equal."""
-    for index, (copies, group) in enumerate(groups("exact_copy", dict.fromkeys(range(2, 9), OTHER_CLUSTERS))):
+    for index, (copies, group) in enumerate(groups("exact_copy", dict.fromkeys(range(2, 9), EXACT_CLUSTERS))):
         origin, words = passages.take(rng.randint(150, 300))
         for copy in range(copies):
             yield Plant(respace(" ".join(words), copy if index % 2 else 0), "exact_copy", group, 0.0, origin)

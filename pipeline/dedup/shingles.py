@@ -145,7 +145,7 @@ def _hash_words(data: Bytes, start: np.uint64, end: np.uint64, out: Hashes) -> i
         out[word] = _fmix64(h ^ (size * LENGTH))
         word += ONE
         begin += size + ONE
-    return int(word)
+    return int(np.int64(word))
 
 
 @njit(cache=True, nogil=True)
@@ -158,7 +158,7 @@ def _hash_characters(data: Bytes, start: np.uint64, end: np.uint64, out: Hashes)
             out[character] = _fmix64(_add_chunk(SEED, _load(data, i), size) ^ (size * LENGTH))
             character += ONE
         i += size
-    return int(character)
+    return int(np.int64(character))
 
 
 @njit(cache=True, nogil=True)
@@ -201,9 +201,9 @@ def _sort_and_unique(hashes: Hashes, offsets: Offsets) -> tuple[Hashes, Offsets]
         for bucket in range(1, num_buckets):
             ends[bucket] += ends[bucket - 1]
         for value in own:
-            bucket = np.int64(value >> shift)
-            sorted_hashes[ends[bucket]] = value
-            ends[bucket] += 1
+            place = np.int64(value >> shift)
+            sorted_hashes[ends[place]] = value
+            ends[place] += 1
         _finish_sort(sorted_hashes[: len(own)], ends[: num_buckets - 1])
         for i in range(len(own)):
             if i == 0 or sorted_hashes[i] != sorted_hashes[i - 1]:
@@ -218,7 +218,7 @@ def _finish_sort(values: Hashes, ends: npt.NDArray[np.uint32]) -> None:
     """Sort values that stand in the right buckets, which end at `ends`."""
     start = 0
     for bucket in range(len(ends)):
-        end = np.int64(ends[bucket])
+        end = int(ends[bucket])
         if end - start > SMALL_SORT:
             values[start:end].sort()
         else:

@@ -26,7 +26,7 @@ from pipeline.tables import SIGNATURES, Documents, Signatures
 from pipeline.text import Offsets
 
 SCHEME = "affine32"
-BLOCK_BYTES = 4 * 2**20
+BLOCK_BYTES = 2 * 2**20
 """Text normalised, shingled and reduced at a time: keeps memory flat and the hashes near the processor."""
 
 Words32 = npt.NDArray[np.uint32]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +43,8 @@ def probe_windows(
     model: ProxyModel, windows: Windows, members: Indices, config: ProxyConfig, preconditioner: Preconditioner | None = None
 ) -> Probe:
     """Pass once over the member windows; with a preconditioner also backward, for per-sample gradients."""
-    columns: list[tuple[Any, ...]] = []
-    flops = 0.0
+    probe = _lay_out(len(members))
+    flops, start = 0.0, 0
     for indices in order_probe(windows, members, config.batch_windows):
         batch = make_batch(windows, indices)
         gradients = None
@@ -53,15 +52,39 @@ def probe_windows(
             statistics = _forward(model, batch)
         else:
             statistics, gradients = sample_gradients(model, batch, preconditioner)
-        unknown = np.full(len(indices), np.nan, dtype=np.float32)
-        norms = unknown if gradients is None else gradients.squared_norm.sqrt().numpy()
-        metric = unknown if gradients is None else gradients.preconditioned.numpy()
-        columns.append((indices, *_summarise(statistics, batch, windows.lengths[indices], config, norms, metric)))
+        rows = slice(start, start + len(indices))
+        probe.indices[rows] = indices
+        _summarise(probe, rows, statistics, batch, windows.lengths[indices], config)
+        if gradients is not None:
+            probe.grad_norm[rows] = gradients.squared_norm.sqrt().numpy()
+            probe.preconditioned[rows] = gradients.preconditioned.numpy()
         # activations' half of the backward pass, and the products that form the gradients
         flops += count_flops(model, batch.tokens.shape[1]) * float(batch.counts.sum()) * (1 if preconditioner is None else 3)
-    joined = [np.concatenate(parts) for parts in zip(*columns, strict=True)]
-    order = np.argsort(joined[0], kind="stable")
-    return Probe(flops, *(column[order] for column in joined))
+        start += len(indices)
+    order = np.argsort(probe.indices, kind="stable")
+    return Probe(flops, *(getattr(probe, column.name)[order] for column in fields(Probe) if column.name != "flops"))
+
+
+def _lay_out(size: int) -> Probe:
+    """Make room for every result before the pass: small arrays kept from each batch would pin the large ones' memory between them."""
+
+    def unknown() -> Floats:
+        return np.full(size, np.nan, dtype=np.float32)
+
+    return Probe(
+        flops=0.0,
+        indices=np.zeros(size, dtype=np.int64),
+        loss=unknown(),
+        prompt_loss=unknown(),
+        suffix_loss=unknown(),
+        min_k_plus_plus=unknown(),
+        grad_norm=unknown(),
+        preconditioned=unknown(),
+        is_scored=np.zeros(size, dtype=bool),
+        memorization_score=unknown(),
+        greedy_match=np.zeros(size, dtype=np.int32),
+        suffix_log_prob=unknown(),
+    )
 
 
 @torch.no_grad()
@@ -71,26 +94,19 @@ def _forward(model: ProxyModel, batch: Batch) -> TokenStatistics:
     return token_statistics(flat, model.head.weight, batch.targets)
 
 
-def _summarise(
-    statistics: TokenStatistics, batch: Batch, lengths: Indices, config: ProxyConfig, norms: Floats, metric: Floats
-) -> tuple[Any, ...]:
-    mean = (sum_by_owner(statistics.loss, batch) / batch.counts.clamp_min(1)).numpy()
+def _summarise(probe: Probe, rows: slice, statistics: TokenStatistics, batch: Batch, lengths: Indices, config: ProxyConfig) -> None:
     loss = _spread(statistics.loss, batch, 0.0)
     is_argmax = _spread(statistics.is_argmax.to(torch.float32), batch, 0.0) > 0
-    prompt, suffix = config.prompt_tokens, config.suffix_tokens
-    scores = score_extraction(loss, is_argmax, lengths, prompt, suffix)
-    return (
-        mean,
-        mean_loss(loss, lengths, 0, prompt),
-        mean_loss(loss, lengths, prompt, prompt + suffix),
-        _lowest_mean(_spread(statistics.z_score, batch, np.inf), batch),
-        norms,
-        metric,
-        scores.is_scored,
-        scores.memorization_score,
-        scores.greedy_match,
-        scores.suffix_log_prob,
-    )
+    prompt, end = config.prompt_tokens, config.prompt_tokens + config.suffix_tokens
+    scores = score_extraction(loss, is_argmax, lengths, prompt, config.suffix_tokens)
+    probe.loss[rows] = (sum_by_owner(statistics.loss, batch) / batch.counts.clamp_min(1)).numpy()
+    probe.prompt_loss[rows] = mean_loss(loss, lengths, 0, prompt)
+    probe.suffix_loss[rows] = mean_loss(loss, lengths, prompt, end)
+    probe.min_k_plus_plus[rows] = _lowest_mean(_spread(statistics.z_score, batch, np.inf), batch)
+    probe.is_scored[rows] = scores.is_scored
+    probe.memorization_score[rows] = scores.memorization_score
+    probe.greedy_match[rows] = scores.greedy_match
+    probe.suffix_log_prob[rows] = scores.suffix_log_prob
 
 
 def _spread(values: torch.Tensor, batch: Batch, fill: float) -> Floats:

@@ -21,6 +21,7 @@ from pipeline.config import ProxyConfig
 from pipeline.proxy.batches import collate, pad_rows
 from pipeline.proxy.extraction import Floats, mean_loss
 from pipeline.proxy.losses import token_losses
+from pipeline.proxy.memory import release_memory
 from pipeline.proxy.model import ProxyModel, load_checkpoint
 from pipeline.proxy.splits import ProxySpec
 from pipeline.proxy.tokenizer import parse_tokenizer
@@ -83,6 +84,7 @@ def reference_losses(
     iterator = iter(texts)
     frames: list[pl.DataFrame] = [DOCUMENT_SIGNALS.empty()]
     while chunk := list(itertools.islice(iterator, ROUND)):
+        release_memory()
         encodings = tokenizer.encode_batch_fast([text for _, _, text in chunk], add_special_tokens=False)
         rows = [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
         frames.append(

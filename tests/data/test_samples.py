@@ -111,11 +111,11 @@ def test_there_are_enough_secrets_to_measure_memorization(truth: pl.DataFrame) -
 
 @pytest.mark.parametrize("kind", ["random", "passage", "template"])
 def test_other_short_plants_come_at_every_number_of_copies(truth: pl.DataFrame, kind: str) -> None:
-    """Random strings, passages and templates have at least three groups at 1, 2, 4 ... 64 copies."""
+    """Random strings, passages and templates come in 1, 2, 4 ... 64 copies, up to 8 in at least three groups each."""
     clusters = truth.filter(pl.col("kind") == kind).group_by("group").agg(pl.col("num_copies").first())
     numbers = Counter(clusters["num_copies"].to_list())
     assert set(numbers) == {1, 2, 4, 8, 16, 32, 64}
-    assert min(numbers.values()) >= 3
+    assert min(number for copies, number in numbers.items() if copies <= 8) >= 3
 
 
 def test_num_copies_counts_the_whole_corpus(corpus: pl.DataFrame, truth: pl.DataFrame) -> None:

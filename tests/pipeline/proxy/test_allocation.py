@@ -42,6 +42,13 @@ def test_small_strata_are_taken_whole_and_large_ones_share_the_rest() -> None:
     assert taken == {0: 100, 1: 1000, 2: 3900}
 
 
+def test_repeated_text_gets_more_shares() -> None:
+    """Of strata too large for the budget, the one with 2^3 copies gets four times the tokens of the one without copies."""
+    clusters = make_clusters([(0, 10)] * 10_000 + [(3, 10)] * 10_000)
+    taken = dict(fill_budget(clusters, 5000, 0).group_by("size_bin").agg(pl.col("num_tokens").sum()).iter_rows())
+    assert taken == {0: 1000, 3: 4000}
+
+
 def test_each_cluster_of_a_stratum_is_drawn_as_often_as_stated() -> None:
     """Over seeds the share of draws that hold a cluster is the stratum's inclusion probability."""
     clusters = make_clusters([(0, 10)] * 40)
