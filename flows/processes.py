@@ -5,6 +5,7 @@ Threads will not do: seeds shared between threads gave different losses on every
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 FOLLOW_SECONDS = 1.0
 THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -34,6 +36,11 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
+
+
+def call(module: str, function: str, *arguments: Any) -> Any:
+    """Call a function by name: submitted like this, its module (and torch with it) is imported in the worker only."""
+    return getattr(importlib.import_module(module), function)(*arguments)
 
 
 def _settle(parent: int) -> None:

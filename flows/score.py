@@ -19,9 +19,9 @@ from flows.processes import worker_pool
 from flows.run import Run, current
 from pipeline import store
 from pipeline.config import AuditConfig
-from pipeline.proxy.reference import choose_texts, reference_pair
-from pipeline.proxy.splits import plan_proxies
-from pipeline.proxy.worker import gather_runs
+from pipeline.proxy.runs import gather_runs
+from pipeline.proxy.splits import plan_proxies, reference_pair
+from pipeline.proxy.texts import choose_texts
 from pipeline.store import Artifact
 
 PROXY_CODE, RISK_CODE = ("proxy", "rows"), ("risk", "statistics")

@@ -17,6 +17,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows.ledger import once
+from flows.processes import call
 from pipeline import store
 from pipeline.config import AuditConfig, DedupConfig, InputConfig, ProxyConfig, ReleaseConfig
 from pipeline.corpus.documents import read_corpus
@@ -28,12 +29,10 @@ from pipeline.dedup.removals import find_removals
 from pipeline.dedup.signatures import SCHEME, compute_signatures
 from pipeline.dedup.sweep import sweep_thresholds
 from pipeline.dedup.verification import verify_candidates
-from pipeline.proxy.reference import run_reference
 from pipeline.proxy.samples import choose_clusters, draw_samples
 from pipeline.proxy.splits import ProxySpec, plan_proxies, split_clusters
 from pipeline.proxy.texts import choose_tokenizer_documents
 from pipeline.proxy.tokenizer import load_tokenizer, parse_tokenizer, serialise_tokenizer, train_tokenizer
-from pipeline.proxy.worker import run_proxy
 from pipeline.release.decisions import decide
 from pipeline.release.filtering import FilteredData, filter_documents
 from pipeline.release.manifest import clear_staging
@@ -227,7 +226,12 @@ def train(
     pool: Executor, spec: ProxySpec, samples: Artifact, splits: Artifact, vocab_size: int, folder: str, config: ProxyConfig
 ) -> tuple[Artifact, bool]:
     """Train one proxy in a process of its own and probe it."""
-    return once(folder, lambda out: pool.submit(run_proxy, spec, samples.folder, splits.folder, config, vocab_size, out).result())
+    return once(
+        folder,
+        lambda out: pool.submit(
+            call, "pipeline.proxy.worker", "run_proxy", spec, samples.folder, splits.folder, config, vocab_size, out
+        ).result(),
+    )
 
 
 @task(name="read part with a reference", cache_policy=NO_CACHE)
@@ -248,7 +252,20 @@ def refer(
     def make(out: str) -> Artifact:
         path, folders = documents.paths()[number], (runs[0].folder, runs[1].folder)
         vocabulary = f"{tokenizer.folder}/{TOKENIZER}"
-        part = pool.submit(run_reference, path, chosen, vocabulary, samples.folder, splits.folder, folders, config, out, "part-00000")
+        part = pool.submit(
+            call,
+            "pipeline.proxy.reference",
+            "run_reference",
+            path,
+            chosen,
+            vocabulary,
+            samples.folder,
+            splits.folder,
+            folders,
+            config,
+            out,
+            "part-00000",
+        )
         return store.publish("document_signals", out, [part.result()])
 
     return once(folder, make)

@@ -105,9 +105,9 @@ class ProxyConfig(Section):
     architecture: Literal["gpt_neox", "llama"] = "gpt_neox"
     ladder: tuple[int, ...] = Field(default=(2, 3, 4), description="depth dial of each size; width and heads follow from it")
     num_halves: tuple[int, int] = Field(default=(8, 4), description="in/out proxies at the two smallest sizes, in complementary pairs")
-    epochs: float = Field(default=4.0, gt=0.0)
-    batch_windows: int = Field(default=12, ge=1)
-    learning_rate: float = Field(default=8e-3, gt=0.0)
+    epochs: float = Field(default=5.0, gt=0.0)
+    batch_windows: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=6e-3, gt=0.0)
     weight_decay: float = Field(default=0.1, ge=0.0)
     warmup_share: Share = 0.05
     num_checkpoints: int = Field(default=2, ge=1, description="log-spaced probes of a full run, the last at its end")

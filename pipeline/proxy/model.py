@@ -9,11 +9,11 @@ has one origin.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ from pipeline.proxy.transformer import LlamaBody, NeoXBody
 
 WIDTH_PER_DIAL, WIDTH_MULTIPLE, MAX_HEAD_DIM = 24, 16, 32
 INIT_SD = 0.02
+PREFIX = {"gpt_neox": "gpt_neox.", "llama": "model."}
+HEAD = {"gpt_neox": "embed_out.weight", "llama": "lm_head.weight"}
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,27 @@ class Shape:
     context: int
     vocab_size: int
 
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Shape:
+        """Read the shape from a transformers configuration's values."""
+        return cls(
+            config["model_type"],
+            config["num_hidden_layers"],
+            config["hidden_size"],
+            config["num_attention_heads"],
+            config["intermediate_size"],
+            config["max_position_embeddings"],
+            config["vocab_size"],
+        )
+
 
 class ProxyModel(nn.Module):
     """Hold a transformer body and an output matrix of its own; logits are left to `losses`, which needs them only once."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
-        self.shape = shape
+        self.config = dict(config)
+        shape = self.shape = Shape.of(config)
         body = NeoXBody if shape.architecture == "gpt_neox" else LlamaBody
         self.body = body(shape.vocab_size, shape.width, shape.num_layers, shape.num_heads, shape.mlp_width, shape.context)
         self.head = nn.Linear(shape.width, shape.vocab_size, bias=False)
@@ -67,14 +83,32 @@ class ProxyModel(nn.Module):
         return total - self.embedding.weight.numel() - self.head.weight.numel()
 
 
-def plan_shape(config: ProxyConfig, dial: int, vocab_size: int) -> Shape:
-    """Turn the dial into layers, width and heads of 8 to 32 dimensions, a multiple of 8 so that a quarter of them turn in pairs."""
+def plan_config(config: ProxyConfig, dial: int, vocab_size: int) -> dict[str, Any]:
+    """Turn the dial into the values of a transformers configuration (GPTNeoXConfig or LlamaConfig).
+
+    Heads have 8 to 32 dimensions, a multiple of 8 so that a quarter of them can be turned in pairs.
+    """
+    from transformers import GPTNeoXConfig, LlamaConfig  # here, because rebuilding a model from its checkpoint needs neither
+
     width = max(1, round(WIDTH_PER_DIAL * dial / WIDTH_MULTIPLE - 0.01)) * WIDTH_MULTIPLE
     num_heads = -(-width // MAX_HEAD_DIM)
     while width % num_heads or width // num_heads % 8:
         num_heads += 1
-    mlp_width = 4 * width if config.architecture == "gpt_neox" else -(-8 * width // 3 // 16) * 16
-    return Shape(config.architecture, dial, width, num_heads, mlp_width, config.context, vocab_size)
+    is_neox = config.architecture == "gpt_neox"
+    planned = (GPTNeoXConfig if is_neox else LlamaConfig)(
+        vocab_size=vocab_size,
+        hidden_size=width,
+        num_hidden_layers=dial,
+        num_attention_heads=num_heads,
+        intermediate_size=4 * width if is_neox else -(-8 * width // 3 // 16) * 16,
+        max_position_embeddings=config.context,
+        hidden_act="silu",
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=None,
+        architectures=["GPTNeoXForCausalLM" if is_neox else "LlamaForCausalLM"],
+    )
+    return dict(planned.to_dict())
 
 
 def build_model(config: ProxyConfig, dial: int, vocab_size: int, generator: torch.Generator) -> ProxyModel:
@@ -83,7 +117,7 @@ def build_model(config: ProxyConfig, dial: int, vocab_size: int, generator: torc
     Matrices are drawn from N(0, 0.02), those that write to the residual stream from N(0, 0.02 / sqrt(2 layers)).
     Source: Radford et al. 2019, section 2.3.
     """
-    model = ProxyModel(plan_shape(config, dial, vocab_size))
+    model = ProxyModel(plan_config(config, dial, vocab_size))
     residual_sd = INIT_SD / (2 * dial) ** 0.5
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -107,24 +141,29 @@ def count_flops(model: ProxyModel, length: int) -> float:
     return 2.0 * weights + 4.0 * shape.num_layers * shape.width * length + 2.0 * shape.width * shape.vocab_size
 
 
-def save_checkpoint(model: ProxyModel) -> bytes:
-    """Return a model as the bytes of a safetensors file; the same weights give the same bytes."""
-    tensors = {name: tensor.clone() for name, tensor in sorted(model.state_dict().items())}
-    # one metadata key only: the library writes several in an order that changes from run to run
-    return save_tensors(tensors, metadata={"shape": json.dumps(asdict(model.shape), sort_keys=True)})
+def save_checkpoint(model: ProxyModel) -> tuple[bytes, bytes]:
+    """Return a model as the bytes of `model.safetensors` and `config.json`; the same weights give the same bytes.
 
-
-def load_checkpoint(path: str) -> ProxyModel:
-    """Rebuild a model from a local safetensors file.
-
-    Raises: IntegrityError when the file isn't a proxy's.
+    Names are those of transformers, whose AutoModelForCausalLM loads a folder with the two.
     """
-    with open(path, "rb") as file:
-        data = file.read()
-    with safe_open(path, framework="pt") as opened:
-        metadata = opened.metadata() or {}
-    if "shape" not in metadata:
-        raise IntegrityError("not a proxy's checkpoint", where=path, wanted="metadata 'shape'", do="run the audit again")
-    model = ProxyModel(Shape(**json.loads(metadata["shape"])))
-    model.load_state_dict(load_tensors(data))
+    kind = model.shape.architecture
+    body = {PREFIX[kind] + name: tensor.clone() for name, tensor in model.body.state_dict().items()}
+    tensors = dict(sorted({**body, HEAD[kind]: model.head.weight.detach().clone()}.items()))
+    # one metadata key only: the library writes several in an order that changes from run to run
+    return save_tensors(tensors, metadata={"format": "pt"}), json.dumps(model.config, indent=1, sort_keys=True).encode()
+
+
+def load_checkpoint(weights: bytes, config: bytes) -> ProxyModel:
+    """Rebuild a model from the bytes of `model.safetensors` and `config.json`. Nothing in either is ever executed.
+
+    Raises: IntegrityError when the two don't make a proxy.
+    """
+    try:
+        model = ProxyModel(json.loads(config))
+        kind, tensors = model.shape.architecture, load_tensors(weights)
+        head = tensors.pop(HEAD[kind])
+        model.body.load_state_dict({name.removeprefix(PREFIX[kind]): tensor for name, tensor in tensors.items()})
+        model.head.load_state_dict({"weight": head})
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise IntegrityError("not a proxy's checkpoint", got=f"{type(error).__name__}: {error}", do="run the audit again") from error
     return model.eval()

@@ -23,9 +23,8 @@ from pipeline.proxy.extraction import Floats, mean_loss
 from pipeline.proxy.losses import token_losses
 from pipeline.proxy.memory import release_memory
 from pipeline.proxy.model import ProxyModel, load_checkpoint
-from pipeline.proxy.splits import ProxySpec
+from pipeline.proxy.runs import CONFIG_FILE, MODEL_FILE
 from pipeline.proxy.tokenizer import parse_tokenizer
-from pipeline.proxy.worker import MODEL_FILE
 from pipeline.store import Part
 from pipeline.tables import DOCUMENT_SIGNALS, PROXY_SPLITS, SAMPLES, DocumentSignals, ProxySplits, Samples
 
@@ -45,19 +44,6 @@ class Reference:
     second: ProxyModel
     trained_by_first: Collection[bytes]
     is_rare: npt.NDArray[np.bool_]
-
-
-def reference_pair(specs: Iterable[ProxySpec]) -> tuple[ProxySpec, ProxySpec]:
-    """Return the two sides of the first pair of feature halves at the smallest size."""
-    pair = sorted((spec for spec in specs if (spec.role, spec.size, spec.pair) == ("feature_half", 0, 0)), key=lambda spec: spec.side)
-    assert len(pair) == 2, "every plan has a first pair of feature halves"
-    return pair[0], pair[1]
-
-
-def choose_texts(profile: pl.DataFrame) -> pl.DataFrame:
-    """Return doc_id, content_hash, cluster_id of one document per distinct normalised text: the one with the smallest row_hash."""
-    first = profile.sort("content_hash", "row_hash", "doc_id").unique("content_hash", keep="first", maintain_order=True)
-    return first.select("doc_id", "content_hash", "cluster_id")
 
 
 def rare_tokens(samples: Samples, vocab_size: int) -> npt.NDArray[np.bool_]:
@@ -121,7 +107,7 @@ def load_reference(run_folders: tuple[str, str], splits: ProxySplits, samples: S
     """Load the two models of a reference pair from their runs' folders."""
     first = store.describe(run_folders[0]).facts["proxy"]
     trained = splits.filter((pl.col("proxy") == first) & pl.col("in_training"))["cluster_id"]
-    models = [load_checkpoint(f"{folder}/{MODEL_FILE}") for folder in run_folders]
+    models = [load_checkpoint(*(store.read_bytes(f"{folder}/{name}") for name in (MODEL_FILE, CONFIG_FILE))) for folder in run_folders]
     return Reference(models[0], models[1], frozenset(trained.to_list()), rare_tokens(samples, vocab_size))
 
 

@@ -6,7 +6,7 @@ splits of feature runs and of label runs are independent (a shared split reads .
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,6 +45,13 @@ def plan_proxies(config: ProxyConfig, seed: int) -> tuple[ProxySpec, ...]:
     for role, size, num_pairs in halves:
         specs += [_spec(role, size, pair, side, seed) for pair in range(num_pairs) for side in (0, 1)]
     return tuple(sorted(specs, key=lambda spec: (-spec.size, spec.role != "full", spec.name)))
+
+
+def reference_pair(specs: Iterable[ProxySpec]) -> tuple[ProxySpec, ProxySpec]:
+    """Return the two sides of the first pair of feature halves at the smallest size."""
+    pair = sorted((spec for spec in specs if (spec.role, spec.size, spec.pair) == ("feature_half", 0, 0)), key=lambda spec: spec.side)
+    assert len(pair) == 2, "every plan has a first pair of feature halves"
+    return pair[0], pair[1]
 
 
 def split_clusters(samples: Samples, specs: Sequence[ProxySpec], config: ProxyConfig, seed: int) -> ProxySplits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.config import ProxyConfig
 from pipeline.errors import IntegrityError
-from pipeline.proxy.model import build_model, count_flops, load_checkpoint, plan_shape, save_checkpoint
+from pipeline.proxy.model import Shape, build_model, count_flops, load_checkpoint, plan_config, save_checkpoint
 
 
 def test_the_default_ladder_rises_about_threefold() -> None:
@@ -22,7 +23,7 @@ def test_the_default_ladder_rises_about_threefold() -> None:
     counts = [build_model(config, dial, 300, torch.Generator()).count_parameters() for dial in config.ladder]
     assert counts == [56_640, 150_080, 447_552]
     for dial in range(1, 12):
-        shape = plan_shape(config, dial, 300)
+        shape = Shape.of(plan_config(config, dial, 300))
         assert shape.width % 16 == 0
         assert abs(shape.width - 24 * dial) <= 8
         assert shape.width % shape.num_heads == 0
@@ -53,19 +54,35 @@ def test_weights_are_a_function_of_the_generator_alone(tiny_config: ProxyConfig)
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
-def test_a_checkpoint_comes_back_whole(architecture: Literal["gpt_neox", "llama"], tmp_path: Path, tiny_config: ProxyConfig) -> None:
-    """Shape and weights survive, and saving again gives the same bytes."""
+def test_a_checkpoint_comes_back_whole(architecture: Literal["gpt_neox", "llama"], tiny_config: ProxyConfig) -> None:
+    """Configuration and weights survive, and saving again gives the same bytes."""
     model = build_model(tiny_config.model_copy(update={"architecture": architecture}), 1, 50, torch.Generator().manual_seed(5))
-    (tmp_path / "model.safetensors").write_bytes(save_checkpoint(model))
-    loaded = load_checkpoint(str(tmp_path / "model.safetensors"))
+    loaded = load_checkpoint(*save_checkpoint(model))
     assert loaded.shape == model.shape
     assert save_checkpoint(loaded) == save_checkpoint(model)
     tokens = torch.arange(10)[None]
     assert torch.equal(loaded(tokens), model(tokens))
 
 
-def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
-    """A safetensors file without a shape is not a proxy."""
-    (tmp_path / "model.safetensors").write_bytes(save({"x": torch.zeros(2)}))
-    with pytest.raises(IntegrityError, match=r"not a proxy's checkpoint.*model\.safetensors"):
-        load_checkpoint(str(tmp_path / "model.safetensors"))
+@pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
+def test_transformers_loads_a_checkpoint(architecture: Literal["gpt_neox", "llama"], tmp_path: Path, tiny_config: ProxyConfig) -> None:
+    """A proxy's folder is one that AutoModelForCausalLM reads, with the same logits."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformers import AutoModelForCausalLM
+    model = build_model(tiny_config.model_copy(update={"architecture": architecture}), 2, 50, torch.Generator().manual_seed(5))
+    for name, data in zip(("model.safetensors", "config.json"), save_checkpoint(model), strict=True):
+        (tmp_path / name).write_bytes(data)
+    original = AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True).eval()
+    tokens = torch.randint(0, 50, (2, 20), generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        torch.testing.assert_close(model.head(model(tokens)), original(tokens).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_foreign_checkpoint_is_refused(tiny_config: ProxyConfig) -> None:
+    """Neither a configuration without a shape nor foreign weights make a proxy."""
+    weights, config = save_checkpoint(build_model(tiny_config, 1, 50, torch.Generator().manual_seed(5)))
+    with pytest.raises(IntegrityError, match="not a proxy's checkpoint"):
+        load_checkpoint(weights, b"{}")
+    with pytest.raises(IntegrityError, match="not a proxy's checkpoint"):
+        load_checkpoint(save({"x": torch.zeros(2)}), config)

@@ -13,10 +13,13 @@ import torch
 
 from pipeline import store
 from pipeline.proxy.model import build_model
-from pipeline.proxy.reference import Reference, choose_texts, load_reference, rare_tokens, reference_losses, reference_pair, run_reference
+from pipeline.proxy.reference import Reference, load_reference, rare_tokens, reference_losses, run_reference
+from pipeline.proxy.runs import RUN_TABLES, gather_runs
+from pipeline.proxy.splits import reference_pair
+from pipeline.proxy.texts import choose_texts
 from pipeline.proxy.tokenizer import FILE_NAME, serialise_tokenizer
 from pipeline.proxy.training import train_proxy
-from pipeline.proxy.worker import RUN_TABLES, gather_runs, run_proxy
+from pipeline.proxy.worker import run_proxy
 from pipeline.tables import EXTRACTIONS, PROXIES, PROXY_SIGNALS
 from tests.pipeline.proxy.conftest import Corpus
 
