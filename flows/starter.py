@@ -32,11 +32,12 @@ proxy:
   token_budget: 120000     # tokens of the subsample that proxies train on
 
 risk:
-  target_parameters: 1.0e+9   # non-embedding size of the model you plan to train
+  # non-embedding size of the model you plan to train; the further from the proxies (below a million), the wider the intervals
+  target_parameters: 1.0e+7
 
 release:
   policy: downweight       # report, downweight, review or drop: what happens at or above sink_threshold
-  sink_threshold: 0.5
+  sink_threshold: 0.5      # acted on only where the whole interval of a score lies above it
 
 report:
   excerpts: short          # none, short (redacted) or full

@@ -146,6 +146,10 @@ class ReleaseConfig(Section):
         default="downweight", description="action for rows at or above sink_threshold; report only scores them"
     )
     sink_threshold: Share = 0.5
+    sink_bound: Literal["low", "score"] = Field(
+        default="low",
+        description="what has to reach sink_threshold before the policy acts: the lower end of the score's interval, or the score",
+    )
     drop_threshold: Share = Field(default=1.0, description="score whose whole interval must lie above it before a row is dropped")
     max_drop_share: Share = Field(default=0.01, description="of kept documents that the sink policy may drop, highest scores first")
     min_weight: float = Field(default=0.1, gt=0.0, le=1.0)

@@ -29,7 +29,7 @@ from pipeline.store import Part
 from pipeline.tables import DOCUMENT_SIGNALS, PROXY_SPLITS, SAMPLES, DocumentSignals, ProxySplits, Samples
 
 FREQUENT_SHARE = 0.95
-ROUND = 512
+ROUND = 64
 BATCH_TOKENS = 1024
 
 Tokens = npt.NDArray[np.int32]

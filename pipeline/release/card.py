@@ -28,6 +28,8 @@ MAX_NAME = 80
 MAX_SOURCES = 200
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 
+BOUNDS = {"low": "reached by the lower end of its interval", "score": "reached by the score itself"}
+
 
 def render_card(
     name: str,
@@ -130,7 +132,8 @@ def _reading() -> list[str]:
 def _datasheet(config: ReleaseConfig) -> list[str]:
     treated = (
         f"Exact and near-duplicates were found by MinHash, verified by exact Jaccard similarity and removed only beside a kept, directly "
-        f"compared copy. Sink policy: {config.policy}, from a sink score of {config.sink_threshold:g}. A sink score is the predicted "
+        f"compared copy. Sink policy: {config.policy}, from a sink score of {config.sink_threshold:g} "
+        f"({BOUNDS[config.sink_bound]}). A sink score is the predicted "
         "probability that a model of the stated size memorizes the document, and a small proxy is not the target."
     )
     open_headings = ["Motivation", "Collection process", "Personal and sensitive data", "Licence", "Distribution", "Maintenance"]

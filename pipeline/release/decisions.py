@@ -5,7 +5,8 @@ Rules, in order; the first that holds decides:
 1. no text                                -> drop, `empty`
 2. a verified, directly compared kept copy -> drop, `exact_duplicate` or `near_duplicate`, naming that copy
 3. (not under policy `report`) the predictor abstains -> review, `outside_support`: an abstention is a question, not a verdict
-4. sink_score >= sink_threshold            -> what the policy says, `sink_risk`
+4. the score is surely (`sink_bound`) at or above sink_threshold -> what the policy says, `sink_risk`; a score above it whose interval
+   reaches below leaves the row as it is, its evidence reads `"rule":"keep_undecided"`, and the report lists it for a person
 5. otherwise keep: `representative` of its cluster, `copy_cap` for a further copy inside the allowance, else `unique`; a member that
    only a chain holds in its cluster is `representative`, of itself, and its evidence reads `"link":"transitive_only"`
 
@@ -138,8 +139,10 @@ def _with_rules(rows: pl.DataFrame, config: ReleaseConfig) -> pl.DataFrame:
         acted = (
             pl.when(pl.col("is_supported").not_())
             .then(pl.lit("outside_support"))
-            .when(pl.col("sink_score") >= config.sink_threshold)
+            .when(pl.col("sink_score_low" if config.sink_bound == "low" else "sink_score") >= config.sink_threshold)
             .then(pl.lit(config.policy))
+            .when(pl.col("sink_score") >= config.sink_threshold)
+            .then(pl.lit("keep_undecided"))
             .otherwise(pl.lit("keep"))
         )
     rows = rows.with_columns(
@@ -195,7 +198,7 @@ def _reason() -> pl.Expr:
         .then(pl.col("duplicate_reason"))
         .when(rule.is_in(["empty", "outside_support"]))
         .then(rule)
-        .when(rule != "keep")
+        .when(rule.str.starts_with("keep").not_())
         .then(pl.lit("sink_risk"))
         .when(link == "none")
         .then(pl.lit("unique"))

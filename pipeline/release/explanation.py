@@ -166,6 +166,8 @@ def _rule(reason: str, evidence: Mapping[str, Any]) -> str:
     rule = RULES[reason]
     if reason == "sink_risk":
         rule += f" of {evidence['sink_threshold']:g}" + SPARED.get(evidence["rule"], "")
+    if evidence.get("rule") == "keep_undecided":
+        rule += f"; its sink score lies above {evidence['sink_threshold']:g} but its interval reaches below, so nothing is done"
     return rule
 
 

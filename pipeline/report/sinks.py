@@ -43,6 +43,8 @@ def sinks(
         "rows_judged": judged.height,
         "score_histogram": _score_histogram(judged),
         "expected_memorized": tidy(float(judged["sink_score"].sum())),
+        "expected_memorized_low": tidy(float(judged["sink_score_low"].sum())),
+        "expected_memorized_high": tidy(float(judged["sink_score_high"].sum())),
         "share_unsupported": share(judged.height - supported.height, judged.height),
         "classes": _counts(judged, "sink_class"),
         "scored_by": _counts(judged, "scored_by"),

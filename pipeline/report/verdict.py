@@ -86,9 +86,19 @@ def _on_sinks(summary: Mapping[str, Any]) -> str:
     return (
         f"A model of {large(sinks['definition']['target_parameters'])} parameters is expected to memorize "
         f"{decimal(sinks['expected_memorized'])} of the {count(sinks['rows_judged'])} rows that deduplication left (the sum of their sink "
-        f"scores). Skill of these scores on held-out clusters (Brier skill, 0 is none): "
+        f"scores; from {decimal(sinks['expected_memorized_low'])} to {decimal(sinks['expected_memorized_high'])} if all lay at the ends of "
+        f"their intervals). {_reach(sinks)}Skill of these scores on held-out clusters (Brier skill, 0 is none): "
         f"{spread(sinks['evaluation']['calibration']['brier_skill'])}."
     )
+
+
+def _reach(sinks: Mapping[str, Any]) -> str:
+    """Say how far beyond the labelled proxies the scores reach, if they do."""
+    sizes = sinks["evaluation"]["label_sizes"]
+    if not sizes or sinks["definition"]["target_parameters"] <= max(sizes):
+        return ""
+    times = sinks["definition"]["target_parameters"] / max(sizes)
+    return f"This extrapolates to {large(times)} times the largest proxy with labels. "
 
 
 def _on_decisions(decisions: Mapping[str, Any]) -> str:

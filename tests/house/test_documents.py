@@ -23,8 +23,8 @@ def test_the_readme_names_only_commands_that_exist() -> None:
     from flows.cli import cli
 
     targets = set(re.findall(r"^([a-z]+):", Path("Makefile").read_text(encoding="utf-8"), flags=re.M))
-    assert set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s])", README)) <= targets
-    assert set(re.findall(r"`?sinkaudit ([a-z]+)\b", README)) <= set(cli.commands)
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)\b", README, flags=re.M)) <= targets
+    assert set(re.findall(r"(?:^|`|\$ )sinkaudit ([a-z]+)\b", README, flags=re.M)) <= set(cli.commands)
 
 
 def test_no_tracked_file_names_a_machine_path() -> None:

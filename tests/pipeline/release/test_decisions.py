@@ -12,7 +12,7 @@ from pipeline.release.decisions import decide, is_released
 from pipeline.tables import Decisions
 
 NEAR = frozenset({(0, 1)})
-DROP = ReleaseConfig(policy="drop", drop_threshold=0.5, max_drop_share=0.5)
+DROP = ReleaseConfig(policy="drop", drop_threshold=0.5, max_drop_share=0.5, sink_bound="score")
 
 
 def _row(decisions: Decisions, doc_id: int) -> dict[str, Any]:
@@ -76,6 +76,17 @@ def test_weight_falls_from_one_at_the_threshold_to_the_minimum_at_one(kit: Any) 
     assert decisions["action"].to_list() == ["keep", "downweight", "downweight", "downweight"]
     at_one = ledger.decide(ReleaseConfig(min_weight=0.2, sink_threshold=1.0), with_pairs=False)
     assert at_one["weight"].to_list() == [1.0, 1.0, 1.0, 0.2]
+
+
+def test_an_undecided_score_leaves_the_row_alone(kit: Any) -> None:
+    """A score above the threshold whose interval reaches below it changes nothing, unless the configuration asks for the score itself."""
+    ledger = kit.ledger([kit.Doc(0, score=(0.9, 0.5, True)), kit.Doc(1, score=(0.9, 0.1, True))])
+    decisions = ledger.decide(ReleaseConfig(), with_pairs=False)
+    assert decisions["action"].to_list() == ["keep", "downweight"]
+    assert decisions["reason"].to_list() == ["unique", "sink_risk"]
+    assert _row(decisions, 0)["evidence"]["rule"] == "keep_undecided"
+    by_score = ledger.decide(ReleaseConfig(sink_bound="score"), with_pairs=False)
+    assert by_score["action"].to_list() == ["downweight", "downweight"]
 
 
 def test_report_only_policy_scores_and_acts_on_nothing(kit: Any) -> None:

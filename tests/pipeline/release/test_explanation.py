@@ -58,9 +58,16 @@ def test_every_copy_of_a_text_finds_the_pairs_of_that_text(kit: Any) -> None:
     assert [[other.doc_id for other in one.neighbours] for one in explained] == [[2], [2], [0]]
 
 
+def test_an_undecided_score_says_that_nothing_was_done(kit: Any) -> None:
+    """The interval reaches below the threshold, and the rule says so."""
+    (row,) = _explained(kit, [kit.Doc(0, score=(0.9, 0.6, True))])
+    assert "decision: keep (weight 1), reason unique" in row.to_text()
+    assert "its interval reaches below" in row.to_text()
+
+
 def test_a_sink_says_its_score_interval_signals_and_what_spared_it(kit: Any) -> None:
     """Down-weighted because the interval is too wide to drop."""
-    (sink,) = _explained(kit, [kit.Doc(0, score=(0.9, 0.6, True))], policy="drop", drop_threshold=0.5)
+    (sink,) = _explained(kit, [kit.Doc(0, score=(0.9, 0.6, True))], policy="drop", drop_threshold=0.5, sink_bound="score")
     text = sink.to_text()
     assert "decision: downweight (weight 0.28), reason sink_risk" in text
     assert "at or above the threshold of 0.5; it is not dropped because the interval" in text
