@@ -20,7 +20,6 @@ PACKAGES = (
     "prefect",
     "pyarrow",
     "pydantic",
-    "scikit-learn",
     "scipy",
     "tokenizers",
     "torch",

@@ -14,10 +14,10 @@ from prefect import flow
 from flows import tasks
 from flows.deduplicate import Deduplicated
 from flows.reporting import write_report
-from flows.run import Run, current
+from flows.run import Run, current, settings_of
 from flows.score import Scored
 from pipeline import store
-from pipeline.config import AuditConfig, canonical_json
+from pipeline.config import AuditConfig
 from pipeline.dedup.signatures import SCHEME
 from pipeline.release.card import render_card
 from pipeline.release.filtering import FilteredData
@@ -85,7 +85,7 @@ def parents_of(run: Run, documents: Artifact, decisions: Artifact) -> dict[str, 
     config = run.config
     return {
         "input_digest": documents.facts["input_digest"],
-        "config_digest": store.digest_of(canonical_json(config.model_copy(update={"runtime": type(config.runtime)()}))),
+        "config_digest": store.digest_of(settings_of(config)),
         "documents_digest": documents.digest,
         "decisions_digest": decisions.digest,
         "code_versions": {name: store.code_version(name) for name in ("corpus", "dedup", "proxy", "risk", "release")},

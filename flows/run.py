@@ -148,6 +148,10 @@ def run_id_of(config: AuditConfig, input_digest: str) -> str:
 
     Where results go, how many workers make them and how the files were listed is not part of it: none of that changes a byte.
     """
-    unplaced = config.input.model_copy(update={"paths": (), "dataset": None})  # the input's digest speaks for them
-    settings = canonical_json(config.model_copy(update={"runtime": type(config.runtime)(), "input": unplaced}))
-    return f"{config.name}-{store.digest_of(input_digest, settings, store.code_version(*ALL_CODE))[:10]}"
+    return f"{config.name}-{store.digest_of(input_digest, settings_of(config), store.code_version(*ALL_CODE))[:10]}"
+
+
+def settings_of(config: AuditConfig) -> str:
+    """Return as canonical JSON what of a configuration decides results: the input's digest speaks for its paths."""
+    unplaced = config.input.model_copy(update={"paths": (), "dataset": None})
+    return canonical_json(config.model_copy(update={"runtime": type(config.runtime)(), "input": unplaced}))
