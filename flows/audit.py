@@ -12,6 +12,7 @@ from typing import Any, cast
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import tasks
 from flows.deduplicate import deduplicate
@@ -77,7 +78,8 @@ def audit(config: AuditConfig, quiet: bool = False) -> Any:
     with running(config, input_digest(config.input), quiet=quiet) as run:
         run.write_log("begin", run=run.run_id)
         documents = read(run)
-        copies = deduplicate(config, documents)
+        threads: Any = ThreadPoolTaskRunner(max_workers=config.runtime.workers)
+        copies = deduplicate.with_options(task_runner=threads)(config, documents)
         scored = score(config, documents, copies)
         released = release(config, documents, copies, scored)
         result = RunResult(
@@ -100,7 +102,7 @@ def read(run: Run) -> Artifact:
     section = run.config.input
     unplaced = section.model_copy(update={"paths": (), "dataset": "unplaced"})
     with run.stage("documents") as stage:
-        folder = run.ledger.folder("documents", ("corpus", "rows", "text"), unplaced, input_digest(section))
+        folder = run.ledger.folder("documents", ("corpus", "rows", "text"), unplaced, run.input_digest)
         return stage.settle(*tasks.read_documents(section, folder))
 
 

@@ -8,7 +8,6 @@ import flows.settings  # noqa: F401  before prefect is imported
 from dataclasses import dataclass
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import tasks
 from flows.run import Run, current
@@ -33,7 +32,7 @@ class Deduplicated:
     quality: Artifact
 
 
-@flow(name="deduplicate", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
+@flow(name="deduplicate")
 def deduplicate(config: AuditConfig, documents: Artifact) -> Deduplicated:
     """Deduplicate the documents."""
     run, section = current(), config.dedup

@@ -36,6 +36,7 @@ class Run:
     """Hold one run: `run_id` is the configuration's name and a digest of input, settings and code, so equal audits share it."""
 
     config: AuditConfig
+    input_digest: str
     run_id: str
     narrator: Narrator
     meter: Meter
@@ -135,7 +136,7 @@ def running(config: AuditConfig, input_digest: str, *, quiet: bool = False) -> I
     """Open a run for the block: memory meter on, progress live."""
     narrator = Narrator(quiet=quiet)
     with Meter() as meter, narrator.live():
-        run = Run(config, run_id_of(config, input_digest), narrator, meter, Ledger(config.runtime.ledger))
+        run = Run(config, input_digest, run_id_of(config, input_digest), narrator, meter, Ledger(config.runtime.ledger))
         token = _current.set(run)
         try:
             yield run
