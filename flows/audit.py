@@ -14,8 +14,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import tasks
-from flows.deduplicate import deduplicate
+from flows.deduplicate import deduplicate, read
+from flows.guard import guard
 from flows.release import release
 from flows.run import Run, running
 from flows.score import score
@@ -80,6 +80,7 @@ def audit(config: AuditConfig, quiet: bool = False) -> Any:
         documents = read(run)
         threads: Any = ThreadPoolTaskRunner(max_workers=config.runtime.workers)
         copies = deduplicate.with_options(task_runner=threads)(config, documents)
+        guard(run, copies)
         scored = score(config, documents, copies)
         released = release(config, documents, copies, scored)
         result = RunResult(
@@ -95,15 +96,6 @@ def audit(config: AuditConfig, quiet: bool = False) -> Any:
     if result.verdict == "FAIL":
         return Failed(name=GATE_FAILED, message="a gate failed; the report says which", data=result)
     return result
-
-
-def read(run: Run) -> Artifact:
-    """Read the corpus, or find it read."""
-    section = run.config.input
-    unplaced = section.model_copy(update={"paths": (), "dataset": "unplaced"})
-    with run.stage("documents") as stage:
-        folder = run.ledger.folder("documents", ("corpus", "rows", "text"), unplaced, run.input_digest)
-        return stage.settle(*tasks.read_documents(section, folder))
 
 
 def finished(run: Run) -> RunResult | None:

@@ -3,35 +3,64 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 import fsspec
+import polars as pl
+import yaml
 
 from pipeline import store
+from pipeline.config import AuditConfig, parse_config
+from pipeline.dedup.policy import rank_members, read_members
 from pipeline.errors import InputError
+from pipeline.release.decisions import placed_spans
 from pipeline.release.explanation import Explanation, explain
+from pipeline.release.lookup import find_document
 from pipeline.release.manifest import verify_release
 from pipeline.store import Artifact
-from pipeline.tables import CLUSTERS, DECISIONS, DUPLICATE_PAIRS, REMOVALS, SINK_SCORES
+from pipeline.tables import (
+    CANDIDATE_PAIRS,
+    CLUSTERS,
+    DECISIONS,
+    DUPLICATE_PAIRS,
+    REMOVALS,
+    REPEATED_SPANS,
+    SINK_SCORES,
+    RepeatedSpans,
+)
 
 
 def explain_document(run: str, doc: str, ledger: str) -> Explanation:
     """Explain one document of a run, named by its name or its folder in the ledger.
 
-    Raises: InputError when there is no such run or document.
+    Of each table only the rows of the document's cluster, and of what was proposed with it, are held in memory.
+
+    Raises: InputError when there is no such run or document, or several documents are meant.
     """
-    tables = _tables_of(run, ledger)
-    frames = {
-        name: store.read_frame(tables[name]) for name in ("profiles", "clusters", "removals", "duplicate_pairs", "sink_scores", "decisions")
-    }
+    tables, config = _read_run(run, ledger)
+    doc_id = find_document(doc, store.iter_frames(tables["profiles"], ["doc_id", "source", "source_id"]))
+    (own,) = store.read_rows(tables["clusters"], pl.col("doc_id") == doc_id).rows(named=True)
+    clusters = CLUSTERS.check(store.read_rows(tables["clusters"], pl.col("cluster_id") == own["cluster_id"]))
+    members = clusters["doc_id"].implode()
+    ends = pl.col("doc_id_a").is_in(members) | pl.col("doc_id_b").is_in(members)
+    candidates = CANDIDATE_PAIRS.check(store.read_rows(tables["candidates"], ends))
+    spans = _read_spans(tables, doc_id)
+    named = pl.concat([clusters["doc_id"], candidates["doc_id_a"], candidates["doc_id_b"], spans["doc_id"]]).unique().implode()
+    ids = store.read_rows(tables["profiles"], pl.col("doc_id").is_in(named))
+    decisions = DECISIONS.check(store.read_rows(tables["decisions"], pl.col("doc_id").is_in(named)))
     return explain(
-        doc,
-        ids=frames["profiles"],
-        clusters=CLUSTERS.check(frames["clusters"]),
-        removals=REMOVALS.check(frames["removals"]),
-        duplicate_pairs=DUPLICATE_PAIRS.check(frames["duplicate_pairs"]),
-        scores=SINK_SCORES.check(frames["sink_scores"]),
-        decisions=DECISIONS.check(frames["decisions"]),
+        doc_id,
+        ids=ids,
+        clusters=clusters,
+        removals=REMOVALS.check(store.read_rows(tables["removals"], pl.col("doc_id").is_in(members))),
+        duplicate_pairs=DUPLICATE_PAIRS.check(store.read_rows(tables["duplicate_pairs"], ends)),
+        scores=SINK_SCORES.check(store.read_rows(tables["sink_scores"], pl.col("doc_id") == doc_id)),
+        decisions=decisions,
+        spans=spans,
+        placed=placed_spans(ids, decisions, spans, config.release) if config.release.spans != "report" else None,
+        candidate_pairs=candidates,
+        order=rank_members(read_members(tables["documents"], clusters, config.dedup, ids), config.dedup) if clusters.height > 1 else None,
     )
 
 
@@ -44,12 +73,23 @@ def verify_dataset(folder: str, require: str) -> dict[str, Any]:
     return {"folder": folder, "verdict": result.manifest.verdict, "num_files": result.num_files, "num_rows": result.num_rows}
 
 
-def _tables_of(run: str, ledger: str) -> dict[str, Artifact]:
+def _read_run(run: str, ledger: str) -> tuple[dict[str, Artifact], AuditConfig]:
+    """Return a finished run's tables, and its settings as its report holds them."""
     for folder in (run.rstrip("/"), f"{ledger}/{run.strip('/').rsplit('/', 1)[-1]}"):
         filesystem, plain = fsspec.core.url_to_fs(f"{folder}/run.json")
         if filesystem.exists(plain):
             raw = json.loads(filesystem.cat_file(plain))
-            return {name: store.describe(table["folder"]) for name, table in raw["tables"].items()}
+            tables = {name: store.describe(table["folder"]) for name, table in raw["tables"].items()}
+            path = f"{raw['result']['report'].rpartition('/')[0]}/config.resolved.yaml"
+            return tables, parse_config(yaml.safe_load(store.read_bytes(path)), where=path)
     raise InputError(
         "no finished run of that name", where=run, wanted=f"a run's name or folder under {ledger}", do="see reports/index.html"
     )
+
+
+def _read_spans(tables: Mapping[str, Artifact], doc_id: int) -> RepeatedSpans:
+    """Read the repeated spans of a document, in whatever documents they occur."""
+    if "spans" not in tables:
+        return REPEATED_SPANS.empty()
+    own = store.read_rows(tables["spans"], pl.col("doc_id") == doc_id)
+    return REPEATED_SPANS.check(store.read_rows(tables["spans"], pl.col("span_hash").is_in(own["span_hash"].implode())))

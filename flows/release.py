@@ -21,7 +21,8 @@ from pipeline.config import AuditConfig
 from pipeline.dedup.signatures import SCHEME
 from pipeline.release.card import render_card
 from pipeline.release.filtering import FilteredData
-from pipeline.release.gates import Gate, Measure, judge, measured
+from pipeline.release.gate import Gate, Measure, measured
+from pipeline.release.gates import judge
 from pipeline.release.manifest import publish_release, seal, staging_folder
 from pipeline.store import Artifact
 from pipeline.tables import CLUSTERS, DECISIONS, SINK_SCORES
@@ -44,18 +45,19 @@ def release(config: AuditConfig, documents: Artifact, copies: Deduplicated, scor
     """Release the filtered dataset and its report."""
     run, section = current(), config.release
     with run.stage("decisions") as stage:
-        tables = (copies.profiles, copies.clusters, copies.removals, copies.duplicate_pairs, scored.scores)
+        tables = (copies.profiles, copies.clusters, copies.removals, copies.duplicate_pairs, scored.scores, copies.spans)
         folder = run.ledger.folder("decisions", CODE, section, *(table.digest for table in tables))
         decisions = stage.settle(*tasks.decide_documents(*tables, folder, section))
     with run.stage("filtering") as stage:
         staging = staging_folder(run.filtered)
-        filtered = tasks.filter_rows(documents, decisions, scored.scores, copies.clusters, staging, section)
+        filtered = tasks.filter_rows(documents, decisions, scored.scores, copies.clusters, copies.profiles, copies.spans, staging, section)
         stage.count(filtered.num_rows, sum(shard.num_bytes for shard in filtered.shards))
     gates = judge_run(config, copies, scored, decisions, filtered)
     parents = parents_of(run, documents, decisions)
-    card = render_card(config.name, store.read_frame(copies.profiles), _decisions(decisions), filtered, gates, parents, section)
+    known, text_column = store.read_frame(copies.profiles), documents.facts["text_column"]
+    card = render_card(config.name, known, _decisions(decisions), filtered, gates, parents, section, text_column)
     manifest = seal(filtered, config.name, card, gates, parents)
-    write_report(run, documents, copies, scored, decisions, [gate.to_dict() for gate in gates], manifest.verdict, parents)
+    write_report(run, documents, copies, scored, decisions, filtered, [gate.to_dict() for gate in gates], manifest.verdict, parents)
     if manifest.verdict == "FAIL":
         return Released(decisions, manifest.verdict, staging, filtered.num_rows)
     publish_release(staging, run.filtered)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,12 +17,13 @@ from flows.run import Run
 from flows.score import Scored
 from pipeline import store
 from pipeline.dedup.curve import band_curve
+from pipeline.release.filtering import FilteredData
 from pipeline.report.markdown import render_markdown
 from pipeline.report.render import index_entry, render_index, render_report
 from pipeline.report.summary import VERSION, SummaryInputs, build_summary, wanted_excerpts
 from pipeline.rows import read_texts
 from pipeline.store import Artifact
-from pipeline.tables import CLUSTERS, DECISIONS, DUPLICATE_PAIRS, PROXIES, REMOVALS, SINK_SCORES
+from pipeline.tables import CLUSTERS, DECISIONS, DUPLICATE_PAIRS, PROXIES, REMOVALS, REPEATED_SPANS, SINK_SCORES
 
 SUMMARY, PAGE = "summary.json", "index.html"
 
@@ -32,6 +34,7 @@ def write_report(
     copies: Deduplicated,
     scored: Scored,
     decisions: Artifact,
+    filtered: FilteredData,
     gates: Sequence[Mapping[str, Any]],
     verdict: str,
     parents: Mapping[str, Any],
@@ -43,7 +46,7 @@ def write_report(
         run.write("config.resolved.yaml", yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False))
         run.write("environment.json", _json(environment))
         stage.advance()
-    summary = summarise(run, documents, copies, scored, decisions, gates, verdict, environment, parents)
+    summary = summarise(run, documents, copies, scored, decisions, filtered, gates, verdict, environment, parents)
     texts = read_texts(documents, wanted_excerpts(summary))
     page = render_report(summary, [{"doc_id": doc_id, "text": text} for doc_id, text in texts])
     run.write(SUMMARY, _json(summary))
@@ -65,6 +68,7 @@ def summarise(
     copies: Deduplicated,
     scored: Scored,
     decisions: Artifact,
+    filtered: FilteredData,
     gates: Sequence[Mapping[str, Any]],
     verdict: str,
     environment: Mapping[str, Any],
@@ -73,7 +77,9 @@ def summarise(
     """Build summary.json from the ledger's tables."""
     config = run.config
     tokens = store.read_frame(scored.document_signals, ["content_hash", "num_tokens"])
-    tables = {artifact.table: artifact for artifact in (documents, decisions, copies.clusters, copies.removals, scored.scores)}
+    tables = {
+        artifact.table: artifact for artifact in (documents, decisions, copies.clusters, copies.removals, copies.spans, scored.scores)
+    }
     return build_summary(
         SummaryInputs(
             run=run.run_id,
@@ -85,6 +91,7 @@ def summarise(
             scores=SINK_SCORES.check(store.read_frame(scored.scores)),
             decisions=DECISIONS.check(store.read_frame(decisions)),
             proxies=PROXIES.check(store.read_frame(scored.runs["proxies"])),
+            spans=REPEATED_SPANS.check(store.read_frame(copies.spans)) if config.dedup.find_spans else None,
             facts={
                 "documents": documents.facts,
                 "candidates": copies.candidates.facts,
@@ -92,6 +99,8 @@ def summarise(
                 "clusters": copies.clusters.facts,
                 "removals": copies.removals.facts,
                 "planted": copies.quality.facts,
+                **({"spans": copies.spans.facts} if config.dedup.find_spans else {}),
+                "filtered": asdict(filtered.spans),
                 "samples": scored.samples.facts,
                 "scores": scored.scores.facts["evaluation"],
             },

@@ -38,6 +38,9 @@ risk:
 release:
   policy: downweight       # report, downweight, review or drop: what happens at or above sink_threshold
   sink_threshold: 0.5      # acted on only where the whole interval of a score lies above it
+  # spans: report            # report, mask (out of the loss) or trim: what happens to text that several documents repeat
+  # guards: {source_loss: abort}      # off, warn, fail or abort: what an exceeded limit on deduplication does
+  # max_loss_of_source: {forum: 0.95} # other limits than max_source_loss, by source
 
 report:
   excerpts: short          # none, short (redacted) or full

@@ -11,6 +11,8 @@ import flows.settings  # noqa: F401  before prefect is imported
 # isort: split
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from functools import partial
+from typing import Any
 
 import polars as pl
 from prefect import task
@@ -23,17 +25,19 @@ from pipeline.config import AuditConfig, DedupConfig, InputConfig, ProxyConfig, 
 from pipeline.corpus.documents import read_corpus
 from pipeline.dedup.candidates import find_candidates
 from pipeline.dedup.clusters import cluster_documents
+from pipeline.dedup.placed import place
 from pipeline.dedup.plants import choose_sample, plant_copies
 from pipeline.dedup.quality import measure_quality
 from pipeline.dedup.removals import find_removals
-from pipeline.dedup.signatures import SCHEME, compute_signatures
+from pipeline.dedup.signatures import SCHEME, compute_signatures, join_signatures, sign_texts
+from pipeline.dedup.spans import find_spans
 from pipeline.dedup.sweep import sweep_thresholds
 from pipeline.dedup.verification import verify_candidates
 from pipeline.proxy.samples import choose_clusters, draw_samples
 from pipeline.proxy.splits import ProxySpec, plan_proxies, split_clusters
 from pipeline.proxy.texts import choose_tokenizer_documents
 from pipeline.proxy.tokenizer import load_tokenizer, parse_tokenizer, serialise_tokenizer, train_tokenizer
-from pipeline.release.decisions import decide
+from pipeline.release.decisions import decide, placed_spans
 from pipeline.release.filtering import FilteredData, filter_documents
 from pipeline.release.manifest import clear_staging
 from pipeline.risk.scoring import score_documents
@@ -51,8 +55,10 @@ from pipeline.tables import (
     PROXY_SIGNALS,
     PROXY_SPLITS,
     REMOVALS,
+    REPEATED_SPANS,
     SAMPLES,
     SINK_SCORES,
+    Documents,
     check_documents,
 )
 
@@ -62,9 +68,17 @@ TOKENIZER = "tokenizer.json"
 
 
 @task(name="read documents", cache_policy=NO_CACHE)
-def read_documents(config: InputConfig, folder: str) -> tuple[Artifact, bool]:
-    """Read the corpus into documents."""
-    return once(folder, lambda out: read_corpus(config, out))
+def read_documents(
+    config: InputConfig, dedup: DedupConfig, folder: str, profiles: str, signatures: str, workers: int
+) -> tuple[Artifact, bool]:
+    """Read the corpus into documents and, while their texts are in memory, profile and sign them."""
+
+    def keep(name: str, documents: Documents, signed: Any) -> None:
+        store.publish_frame("profiles", f"{profiles}/{name}", profile_documents(documents))
+        frame, facts = join_signatures(documents, signed)
+        store.publish_frame("signatures", f"{signatures}/{name}", frame, {**facts, "scheme": SCHEME})
+
+    return once(folder, lambda out: read_corpus(config, out, partial(sign_texts, config=dedup), keep, workers=workers))
 
 
 @task(name="profile part", cache_policy=NO_CACHE)
@@ -91,11 +105,11 @@ def sign_part(documents: Artifact, number: int, folder: str, config: DedupConfig
 
 
 @task(name="find candidates", cache_policy=NO_CACHE)
-def propose(signatures: Artifact, folder: str, config: DedupConfig) -> tuple[Artifact, bool]:
+def propose(signatures: Artifact, folder: str, config: DedupConfig, workers: int) -> tuple[Artifact, bool]:
     """Propose pairs that share a band."""
 
     def make(out: str) -> Artifact:
-        pairs, facts = find_candidates(signatures, config, f"{out}/{SCRATCH}")
+        pairs, facts = find_candidates(place(signatures), config, f"{out}/{SCRATCH}", workers)
         store.remove(f"{out}/{SCRATCH}")
         return store.publish_frame("candidate_pairs", out, pairs, facts)
 
@@ -103,14 +117,15 @@ def propose(signatures: Artifact, folder: str, config: DedupConfig) -> tuple[Art
 
 
 @task(name="verify candidates", cache_policy=NO_CACHE)
-def verify(candidates: Artifact, documents: Artifact, signatures: Artifact, folder: str, config: DedupConfig) -> tuple[Artifact, bool]:
-    """Compare candidates exactly."""
+def verify(
+    candidates: Artifact, documents: Artifact, signatures: Artifact, folder: str, sets: str, config: DedupConfig, workers: int
+) -> tuple[Artifact, bool]:
+    """Compare candidates exactly; their shingle sets stay in the folder `sets`."""
 
     def make(out: str) -> Artifact:
         pairs = CANDIDATE_PAIRS.check(store.read_frame(candidates))
         sizes = store.read_frame(signatures, ["doc_id", "num_shingles"])
-        verified, facts = verify_candidates(pairs, documents, sizes, config, f"{out}/{SCRATCH}")
-        store.remove(f"{out}/{SCRATCH}")
+        verified, facts = verify_candidates(pairs, place(documents), sizes, config, sets, workers)
         return store.publish_frame("duplicate_pairs", out, verified, facts)
 
     return once(folder, make)
@@ -130,16 +145,41 @@ def cluster(profiles: Artifact, duplicate_pairs: Artifact, folder: str) -> tuple
 
 @task(name="choose removals", cache_policy=NO_CACHE)
 def choose(
-    documents: Artifact, clusters: Artifact, duplicate_pairs: Artifact, signatures: Artifact, folder: str, config: DedupConfig
+    documents: Artifact,
+    clusters: Artifact,
+    duplicate_pairs: Artifact,
+    signatures: Artifact,
+    folder: str,
+    sets: str,
+    config: DedupConfig,
+    workers: int,
 ) -> tuple[Artifact, bool]:
     """Choose which copies go, each with a kept document that it was compared with."""
 
     def make(out: str) -> Artifact:
         frame, pairs = CLUSTERS.check(store.read_frame(clusters)), DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs))
         sizes = store.read_frame(signatures, ["doc_id", "num_bytes", "num_shingles"])
-        removals, facts = find_removals(documents, frame, pairs, sizes, config, f"{out}/{SCRATCH}")
-        store.remove(f"{out}/{SCRATCH}")
+        removals, facts = find_removals(documents, frame, pairs, sizes, config, sets, workers=workers)
         return store.publish_frame("removals", out, removals, facts)
+
+    return once(folder, make)
+
+
+@task(name="find repeated spans", cache_policy=NO_CACHE)
+def find_repeats(
+    documents: Artifact, profiles: Artifact, clusters: Artifact, removals: Artifact, folder: str, config: DedupConfig
+) -> tuple[Artifact, bool]:
+    """Find text that several of the documents that stay repeat word for word."""
+
+    def make(out: str) -> Artifact:
+        if not config.find_spans:
+            return store.publish_frame("repeated_spans", out, REPEATED_SPANS.empty())
+        named = store.read_frame(profiles, ["doc_id", "is_empty"]).filter(~pl.col("is_empty")).select("doc_id")
+        kept = named.join(store.read_frame(removals, ["doc_id"]), on="doc_id", how="anti")
+        owners = kept.join(store.read_frame(clusters, ["doc_id", "cluster_id"]), on="doc_id")
+        spans, facts = find_spans(documents, owners, config, f"{out}/{SCRATCH}")
+        store.remove(f"{out}/{SCRATCH}")
+        return store.publish_frame("repeated_spans", out, spans, facts)
 
     return once(folder, make)
 
@@ -310,6 +350,7 @@ def decide_documents(
     removals: Artifact,
     duplicate_pairs: Artifact,
     scores: Artifact,
+    spans: Artifact,
     folder: str,
     config: ReleaseConfig,
 ) -> tuple[Artifact, bool]:
@@ -323,6 +364,7 @@ def decide_documents(
             SINK_SCORES.check(store.read_frame(scores)),
             config,
             DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs)),
+            REPEATED_SPANS.check(store.read_frame(spans)),
         )
         return store.publish_frame("decisions", out, decisions)
 
@@ -331,15 +373,24 @@ def decide_documents(
 
 @task(name="filter documents", cache_policy=NO_CACHE)
 def filter_rows(
-    documents: Artifact, decisions: Artifact, scores: Artifact, clusters: Artifact, folder: str, config: ReleaseConfig
+    documents: Artifact,
+    decisions: Artifact,
+    scores: Artifact,
+    clusters: Artifact,
+    profiles: Artifact,
+    spans: Artifact,
+    folder: str,
+    config: ReleaseConfig,
 ) -> FilteredData:
     """Write the rows that stay into a staging folder, emptied first."""
     clear_staging(folder)
+    known, decided = store.read_frame(profiles, ["doc_id", "content_hash", "row_hash"]), DECISIONS.check(store.read_frame(decisions))
     return filter_documents(
         documents,
-        DECISIONS.check(store.read_frame(decisions)),
+        decided,
         folder,
         config,
         SINK_SCORES.check(store.read_frame(scores)),
         CLUSTERS.check(store.read_frame(clusters)),
+        placed_spans(known, decided, REPEATED_SPANS.check(store.read_frame(spans)), config),
     )

@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 KeepRule = Literal["source_priority", "longest", "shortest", "quality", "earliest"]
+GuardSeverity = Literal["off", "warn", "fail", "abort"]
 
 
 class Section(BaseModel):
@@ -38,7 +39,11 @@ class InputConfig(Section):
     id_column: str | None = None
     source_column: str | None = Field(default=None, description="default: a column named source, else the file's name")
     rows_per_part: int = Field(default=50_000, ge=1)
-    bytes_per_part: int = Field(default=128 * 2**20, ge=2**10, description="bytes of text and columns after which a new part begins")
+    bytes_per_part: int = Field(default=64 * 2**20, ge=2**10, description="bytes of text and columns after which a new part begins")
+
+    codec: Literal["none", "lz4", "zstd"] = Field(
+        default="none", description="of the ledger's copy of the texts: none is the fastest and takes as much disk as the text, lz4 a third"
+    )
 
     @field_validator("paths", mode="before")
     @classmethod
@@ -67,13 +72,26 @@ class DedupConfig(Section):
     max_cluster_comparisons: int = Field(
         default=1_000_000, ge=0, description="exact comparisons per cluster when copies are chosen; a document left uncompared is kept"
     )
-    max_copies: int = Field(default=1, ge=1, description="members of one duplicate group that stay")
-    keep: tuple[KeepRule, ...] = ("source_priority", "quality", "longest")
+    max_copies: int = Field(default=1, ge=1, description="members of one duplicate group that stay, of whatever source")
+    keep: tuple[KeepRule, ...] = Field(
+        default=("source_priority", "quality", "longest"),
+        description="rules that choose the copy that stays, in order; a rule without its setting decides nothing, what is left goes to "
+        "hashes. Risk is no rule: it is scored after copies are removed",
+    )
     source_priority: tuple[str, ...] = Field(default=(), description="sources whose copy is preferred, best first")
-    quality_column: str | None = Field(default=None, description="numeric user column; the highest is kept")
-    earliest_column: str | None = Field(default=None, description="sortable user column; the smallest is kept")
-    num_partitions: int = Field(default=16, ge=1, description="key partitions of the band shuffle held in memory one at a time")
-    block_bytes: int = Field(default=128 * 2**20, ge=2**10, description="shingle sets that exact comparison holds in memory at a time")
+    quality_column: str | None = Field(default=None, description="numeric user column; the highest is kept, null and NaN last")
+    earliest_column: str | None = Field(
+        default=None, description="dates, numbers, or text that holds either (ISO 8601, no offset: UTC); the smallest is kept, empty last"
+    )
+    num_partitions: int = Field(default=16, ge=1, description="fewest partitions of the band shuffle, each worker holds one in memory")
+    partition_bytes: int = Field(default=32 * 2**20, ge=2**10, description="band keys from which there are more partitions")
+    block_bytes: int = Field(default=64 * 2**20, ge=2**10, description="shingle sets that exact comparison holds in memory for a worker")
+
+    find_spans: bool = Field(default=True, description="look for text that several kept documents repeat word for word")
+    min_span_words: int = Field(
+        default=32, ge=8, le=1024, description="words (characters in scripts without spaces) of the shortest repeated span; about 50 tokens"
+    )
+    min_span_documents: int = Field(default=3, ge=2, description="clusters of documents that must hold a span")
 
     num_plants: int = Field(
         default=400, ge=0, le=100_000, description="pairs of made-up near-copies on which recall is measured; 0: it is not"
@@ -86,6 +104,17 @@ class DedupConfig(Section):
         for rule, column in (("quality", self.quality_column), ("earliest", self.earliest_column)):
             if column is not None and rule not in self.keep:
                 raise ValueError(f"{rule}_column is set but dedup.keep does not list {rule!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _keep_rules_can_decide(self) -> Self:
+        if self.source_priority and "source_priority" not in self.keep:
+            raise ValueError("source_priority is set but dedup.keep does not list 'source_priority'")
+        if "earliest" in self.keep and self.earliest_column is None:
+            raise ValueError("dedup.keep lists 'earliest' but earliest_column is not set")
+        for name, values in (("keep", self.keep), ("source_priority", self.source_priority)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"dedup.{name} names something twice")
         return self
 
 
@@ -139,6 +168,19 @@ class RiskConfig(Section):
     recitation_copies: int = Field(default=5, ge=1, description="more copies than this: recitation (Prashanth 2025)")
 
 
+class GuardsConfig(Section):
+    """Say what a gate on deduplication does when its limit is exceeded.
+
+    off: nothing; warn: the verdict is WARN; fail: the report is written and the filtered data held back; abort: the run ends right
+    after deduplication, before any proxy is trained (what is exceeded only later fails).
+    """
+
+    source_loss: GuardSeverity = "warn"
+    largest_cluster: GuardSeverity = "warn"
+    transitive_only: GuardSeverity = "warn"
+    bucket_cap: GuardSeverity = "warn"
+
+
 class ReleaseConfig(Section):
     """Set what happens to a row and which gates a release must pass."""
 
@@ -150,13 +192,19 @@ class ReleaseConfig(Section):
         default="low",
         description="what has to reach sink_threshold before the policy acts: the lower end of the score's interval, or the score",
     )
+    spans: Literal["report", "mask", "trim"] = Field(
+        default="report",
+        description="what happens to repeated spans: listed; left out of the loss (sink_mask_spans); cut out of all but one document",
+    )
     drop_threshold: Share = Field(default=1.0, description="score whose whole interval must lie above it before a row is dropped")
     max_drop_share: Share = Field(default=0.01, description="of kept documents that the sink policy may drop, highest scores first")
     min_weight: float = Field(default=0.1, gt=0.0, le=1.0)
     hold_review: bool = Field(default=False, description="leave rows under review out of the filtered data")
     extra_columns: tuple[Literal["doc_id", "sink_score", "cluster_id", "cluster_size"], ...] = ()
     rows_per_shard: int = Field(default=500_000, ge=1)
-    max_source_loss: Share = 0.8
+    guards: GuardsConfig = GuardsConfig()
+    max_source_loss: Share = Field(default=0.8, description="of one source's rows")
+    max_loss_of_source: dict[str, Share] = Field(default_factory=dict, description="other limits for some sources, by name")
     max_cluster_share: Share = 0.2
     max_transitive_share: Share = 0.05
     max_skipped_share: Share = 0.01
@@ -193,6 +241,12 @@ class AuditConfig(Section):
     release: ReleaseConfig = ReleaseConfig()
     report: ReportConfig = ReportConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def _spans_are_found(self) -> Self:
+        if self.release.spans != "report" and not self.dedup.find_spans:
+            raise ValueError(f"release.spans = {self.release.spans} needs dedup.find_spans: true")
+        return self
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> AuditConfig:

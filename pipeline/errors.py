@@ -4,7 +4,8 @@
     ├── ConfigError           a setting is unknown, out of range or contradicts another     (exit 2)
     ├── InputError            a file, column or row of the user's cannot be read or trusted (exit 2)
     ├── TableError            a frame handed to a stage does not have its table's shape     (exit 3)
-    └── IntegrityError        stored bytes are missing or differ from their recorded digest (exit 1)
+    ├── IntegrityError        stored bytes are missing or differ from their recorded digest (exit 1)
+    └── GuardError            deduplication took more than a guard lets it                  (exit 1)
 
 A message answers five questions in one breath: what is wrong, where, what was wanted, what came instead, and what to do next.
 """
@@ -49,5 +50,11 @@ class TableError(SinkauditError):
 
 class IntegrityError(SinkauditError):
     """Stored bytes are missing or differ from their recorded digest."""
+
+    exit_code = 1
+
+
+class GuardError(SinkauditError):
+    """Deduplication took more than a guard lets it, so the run ends before anything is trained or published."""
 
     exit_code = 1

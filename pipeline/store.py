@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -101,22 +102,57 @@ def code_version(*modules: str) -> str:
 
 def write_bytes(path: str, data: bytes) -> Part:
     """Write a file whole or not at all and describe it (rows 0; `path` recorded is the file's name)."""
+    with _writing(path, is_lasting=True) as sink:
+        sink.write(data)
+    return Part(path.rsplit("/", 1)[-1], 0, sink.num_bytes, sink.digest())
+
+
+class _Sink(io.RawIOBase):
+    """Count and digest what is written on its way to a file."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__()
+        self._file, self._hasher, self.num_bytes = file, blake3(), 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._hasher.update(data)
+        self._file.write(data)
+        self.num_bytes += memoryview(data).nbytes
+        return memoryview(data).nbytes
+
+    def tell(self) -> int:
+        return self.num_bytes
+
+    def digest(self) -> str:
+        return self._hasher.hexdigest(length=16)
+
+
+@contextmanager
+def _writing(path: str, *, is_lasting: bool = False) -> Iterator[_Sink]:
+    """Open a file that appears whole when the block ends and not at all if it fails.
+
+    `is_lasting` waits for the disk. Parts need not: whoever finds one checks its digest.
+    """
     filesystem, plain = fsspec.core.url_to_fs(path)
-    if _is_local(filesystem):
-        target = Path(plain)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        passing = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-        try:
-            with open(passing, "wb") as out:
-                out.write(data)
-                out.flush()
+    if not _is_local(filesystem):
+        passing = io.BytesIO()
+        yield _Sink(passing)
+        filesystem.pipe_file(plain, passing.getvalue())
+        return
+    target = Path(plain)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with open(unfinished, "wb", buffering=0) as out:
+            yield _Sink(out)
+            if is_lasting:
                 os.fsync(out.fileno())
-            passing.replace(target)
-        finally:
-            passing.unlink(missing_ok=True)
-    else:
-        filesystem.pipe_file(plain, data)
-    return Part(plain.rsplit("/", 1)[-1], 0, len(data), blake3(data).hexdigest(length=16))
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def read_bytes(path: str) -> bytes:
@@ -134,17 +170,16 @@ def read_bytes(path: str) -> bytes:
 def write_part(folder: str, name: str, rows: pl.DataFrame | pa.Table, compression: str = "zstd") -> Part:
     """Write rows as one Parquet file under a table's folder, whole or not at all; a table of little but hashes is not compressed."""
     table = rows.to_arrow() if isinstance(rows, pl.DataFrame) else rows
-    sink = io.BytesIO()
-    pq.write_table(
-        table,
-        sink,
-        compression="none" if _is_mostly_hashes(table) else compression,
-        use_dictionary=[column for column in table.column_names if column not in DISTINCT],
-        write_statistics=False,
-        row_group_size=max(1, min(MAX_GROUP_ROWS, ROW_GROUP_BYTES * table.num_rows // max(1, table.nbytes))),
-    )
-    part = write_bytes(f"{folder}/{name}.parquet", sink.getvalue())
-    return Part(f"{name}.parquet", table.num_rows, part.num_bytes, part.digest)
+    with _writing(f"{folder}/{name}.parquet") as sink:
+        pq.write_table(
+            table,
+            sink,
+            compression="none" if _is_mostly_hashes(table) else compression,
+            use_dictionary=[column for column in table.column_names if column not in DISTINCT],
+            write_statistics=False,
+            row_group_size=max(1, min(MAX_GROUP_ROWS, ROW_GROUP_BYTES * table.num_rows // max(1, table.nbytes))),
+        )
+    return Part(f"{name}.parquet", table.num_rows, sink.num_bytes, sink.digest())
 
 
 def publish(table: str, folder: str, parts: Sequence[Part], facts: Mapping[str, Any] | None = None) -> Artifact:
@@ -213,6 +248,17 @@ def read_frame(artifact: Artifact, columns: Sequence[str] | None = None) -> pl.D
     return pl.concat([_polars(part) for part in iter_arrow(artifact, columns)])
 
 
+def read_rows(artifact: Artifact, is_wanted: pl.Expr) -> pl.DataFrame:
+    """Read the rows of a table for which an expression holds, one row group in memory at a time."""
+    found = []
+    for path in artifact.paths():
+        with _parquet(path) as file:
+            found.append(_polars(file.schema_arrow.empty_table()))
+            groups = (_polars(file.read_row_group(group)) for group in range(file.num_row_groups))
+            found += [group.filter(is_wanted) for group in groups]
+    return pl.concat(found)
+
+
 def iter_frames(artifact: Artifact, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
     """Yield a table part by part."""
     return (_polars(part) for part in iter_arrow(artifact, columns))
@@ -231,6 +277,12 @@ def read_arrow(path: str, columns: Sequence[str] | None = None) -> pa.Table:
         if unknown:
             raise pa.ArrowInvalid(f"{path} has no column {', '.join(sorted(unknown))}")
         return file.read(columns=columns)
+
+
+def count_rows(path: str) -> int:
+    """Return the number of rows of one Parquet file, from its foot."""
+    with _parquet(path) as file:
+        return int(file.metadata.num_rows)
 
 
 def iter_chosen(path: str, columns: Sequence[str], is_chosen: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
@@ -260,6 +312,21 @@ def read_scratch(path: str) -> npt.NDArray[Any]:
         # no array of nothing can be mapped
         return np.load(plain, mmap_mode="r" if filesystem.size(plain) > READ_BYTES else None)
     return np.load(io.BytesIO(filesystem.cat_file(plain)))
+
+
+def scratch_bytes(path: str) -> int:
+    """Return the bytes of the array that a file holds whole, -1 if there is none."""
+    filesystem, plain = fsspec.core.url_to_fs(path)
+    if not filesystem.exists(plain):
+        return -1
+    with filesystem.open(plain, "rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file) if version == (1, 0) else ((-1,), False, np.dtype(np.uint8))
+        except ValueError:
+            return -1
+        num_bytes = math.prod(shape) * dtype.itemsize
+        return num_bytes if filesystem.size(plain) == file.tell() + num_bytes else -1
 
 
 def file_digest(path: str) -> str:

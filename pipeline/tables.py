@@ -29,6 +29,7 @@ CandidatePairs = NewType("CandidatePairs", pl.DataFrame)
 DuplicatePairs = NewType("DuplicatePairs", pl.DataFrame)
 Clusters = NewType("Clusters", pl.DataFrame)
 Removals = NewType("Removals", pl.DataFrame)
+RepeatedSpans = NewType("RepeatedSpans", pl.DataFrame)
 PlantedPairs = NewType("PlantedPairs", pl.DataFrame)
 Samples = NewType("Samples", pl.DataFrame)
 ProxySplits = NewType("ProxySplits", pl.DataFrame)
@@ -137,7 +138,8 @@ SIGNATURES: Table[Signatures] = Table(
         "doc_id": pl.Int64,
         "content_hash": pl.Binary,
         "num_bytes": pl.Int64,  # of the text, UTF-8
-        "num_shingles": pl.Int64,
+        "num_shingles": pl.Int64,  # repeated ones included
+        "is_spaceless": pl.Boolean,  # cut into characters, not words
         "signature": pl.Binary,  # num_perm little-endian uint32
     },
     key=("doc_id",),
@@ -176,6 +178,20 @@ REMOVALS: Table[Removals] = Table(
     },
     key=("doc_id",),
     enums={"reason": ("exact_duplicate", "near_duplicate")},
+)
+REPEATED_SPANS: Table[RepeatedSpans] = Table(
+    # maximal runs of text that several kept documents, not duplicates of one another as wholes, hold word for word
+    "repeated_spans",
+    {
+        "doc_id": pl.Int64,
+        "start": pl.Int64,  # bytes into the user's own text, UTF-8, end exclusive; whole characters
+        "end": pl.Int64,
+        "num_words": pl.Int64,  # characters in scripts without spaces
+        "span_hash": pl.Binary,  # of the normalised words: equal spans have equal hashes
+        "num_occurrences": pl.Int64,  # of the least frequent window in it, in all kept documents
+        "num_documents": pl.Int64,  # clusters that hold that window
+    },
+    key=("doc_id", "start"),
 )
 PLANTED_PAIRS: Table[PlantedPairs] = Table(
     # near-copies made up to measure deduplication; they are in no other table
@@ -319,6 +335,7 @@ TABLES: Mapping[str, Table[object]] = {
         DUPLICATE_PAIRS,
         CLUSTERS,
         REMOVALS,
+        REPEATED_SPANS,
         PLANTED_PAIRS,
         SAMPLES,
         PROXY_SPLITS,

@@ -2,15 +2,20 @@
 
 Rows get their number in path-sorted input as doc_id. The text moves to the column `text`, every other column to `user.NAME` in its own
 type; the original schema, metadata included, goes into the artifact's facts so that `pipeline.rows` can give back what came in. Memory
-holds one part and one batch, whatever the size of the corpus.
+holds one part a worker and a few batches, whatever the size of the corpus.
+
+Texts are normalised once, here; who wants to make something of them while they are in memory passes a `scan`, and a `keep` that takes
+what it made, part by part.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -26,17 +31,26 @@ from pipeline.corpus.parts import SizedRows, cut_parts
 from pipeline.corpus.row_hash import row_hashes
 from pipeline.corpus.schemas import check_storable
 from pipeline.errors import InputError
+from pipeline.parallel import in_order
 from pipeline.rows import encode_schema
-from pipeline.store import Artifact, publish, write_part
-from pipeline.tables import DOCUMENT_FIELDS, USER_PREFIX, check_documents
-from pipeline.text import content_hashes
+from pipeline.store import Artifact, Part, publish, write_part
+from pipeline.tables import DOCUMENT_FIELDS, USER_PREFIX, Documents, check_documents
+from pipeline.text import Bytes, Offsets, cut_blocks, hash_normalised, padded_buffers
 
+Scan: TypeAlias = Callable[[Bytes, Offsets], pa.Table]
+"""Takes normalised texts as `text.padded_buffers` returns them, in any thread, and returns a table with a row for each."""
+Keep: TypeAlias = Callable[[str, Documents, pa.Table], None]
+"""Takes a part's name, its documents, and what the scan made of them, in any thread."""
+
+SCAN_PREFIX = "scan."
 MAX_LISTED = 1000
 """Files and sources that the facts list one by one; beyond it only their number and digest stay."""
 
 
-def read_corpus(config: InputConfig, folder: str) -> Artifact:
-    """Read the corpus into a `documents` table under `folder`.
+def read_corpus(
+    config: InputConfig, folder: str, scan: Scan | None = None, keep: Keep | None = None, *, first_id: int = 0, workers: int = 1
+) -> Artifact:
+    """Read the corpus into a `documents` table under `folder`; ids count up from `first_id`.
 
     Facts: schema (base64 of the Arrow IPC schema), text_column, id_column, source_column, num_rows, num_null_texts, bytes (of text),
     input_bytes, num_files, files (path, bytes, digest), input_digest, num_sources, sources (rows each), encodings (text files each),
@@ -49,12 +63,11 @@ def read_corpus(config: InputConfig, folder: str) -> Artifact:
     _refuse_textless(corpus, columns)
     check_storable(corpus.schema)
     tally = _Tally()
-    documents = _documents(corpus.batches(), columns, tally)
-    parts = [
-        # written once and read by five stages: lz4 is a third larger and twice as fast to read
-        write_part(folder, f"part-{number:05d}", check_documents(part), compression="lz4")
-        for number, part in enumerate(cut_parts(documents, config.rows_per_part, config.bytes_per_part))
-    ]
+    to_documents = partial(_to_documents, columns=columns, scan=scan)
+    write = partial(_write, folder=folder, codec=config.codec, keep=keep)
+    with closing(in_order(to_documents, _numbered(corpus.batches(), first_id), workers)) as converted:
+        cut = cut_parts(_counted(converted, tally), config.rows_per_part, config.bytes_per_part)
+        parts = list(in_order(write, enumerate(cut), workers))
     if not parts:
         raise InputError("the input holds no rows", where=", ".join(config.paths) or str(config.dataset), do="check what input.paths names")
     return publish("documents", folder, parts, _facts(corpus, columns, tally))
@@ -112,29 +125,60 @@ class _Tally:
         self.sources.update({str(item["values"]): item["counts"] for item in pc.value_counts(documents.column("source")).to_pylist()})
 
 
-def _documents(batches: Iterable[Batch], columns: Columns, tally: _Tally) -> Iterator[SizedRows]:
+def _numbered(batches: Iterable[Batch], first_id: int) -> Iterator[tuple[int, Batch]]:
     for batch in batches:
         if batch.rows.num_rows:
-            documents, sizes = _to_documents(batch, columns, tally.num_rows)
-            tally.add(documents)
-            yield documents, sizes
+            yield first_id, batch
+            first_id += batch.rows.num_rows
 
 
-def _to_documents(batch: Batch, columns: Columns, first_id: int) -> SizedRows:
+def _counted(converted: Iterable[SizedRows], tally: _Tally) -> Iterator[SizedRows]:
+    for documents, sizes in converted:
+        tally.add(documents)
+        yield documents, sizes
+
+
+def _to_documents(numbered: tuple[int, Batch], columns: Columns, scan: Scan | None) -> SizedRows:
+    first_id, batch = numbered
     rows = batch.rows
     text = rows.column(columns.text).combine_chunks().cast(pa.large_string())
+    content, scanned = _pass_over(text, scan)
     hashes, sizes = row_hashes(rows)
     ours = [
         pa.array(np.arange(first_id, first_id + rows.num_rows), pa.int64()),
         _named(rows, columns.source, batch.sources),
         _named(rows, columns.id, batch.ids),
-        content_hashes(text),
+        content,
         hashes,
         text,
     ]
     theirs = [field for field in rows.schema if field.name != columns.text]
     fields = [*DOCUMENT_FIELDS, *(field.with_name(USER_PREFIX + field.name) for field in theirs)]
-    return pa.Table.from_arrays([*ours, *(rows.column(field.name) for field in theirs)], schema=pa.schema(fields)), sizes
+    documents = pa.Table.from_arrays([*ours, *(rows.column(field.name) for field in theirs)], schema=pa.schema(fields))
+    for name in scanned.column_names:
+        documents = documents.append_column(SCAN_PREFIX + name, scanned[name])
+    return documents, sizes
+
+
+def _pass_over(text: pa.Array, scan: Scan | None) -> tuple[pa.ChunkedArray, pa.Table]:
+    """Normalise a batch's texts, a block at a time, and return their content hashes and what the scan makes of them."""
+    hashes, scanned = [], []
+    for block in cut_blocks(text):
+        normalised = padded_buffers(block)
+        hashes.append(hash_normalised(*normalised))
+        scanned.append(scan(*normalised) if scan is not None else pa.table({}))
+    return pa.chunked_array(hashes, DOCUMENT_FIELDS.field("content_hash").type), pa.concat_tables(scanned)
+
+
+def _write(numbered: tuple[int, pa.Table], folder: str, codec: str, keep: Keep | None) -> Part:
+    number, rows = numbered
+    name = f"part-{number:05d}"
+    scanned = [column for column in rows.column_names if column.startswith(SCAN_PREFIX)]
+    documents = check_documents(rows.drop_columns(scanned))
+    part = write_part(folder, name, documents, compression=codec)
+    if keep is not None:
+        keep(name, documents, rows.select(scanned).rename_columns([column.removeprefix(SCAN_PREFIX) for column in scanned]))
+    return part
 
 
 def _named(rows: pa.Table, column: str | None, otherwise: Iterable[str]) -> pa.Array:

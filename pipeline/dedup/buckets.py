@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.dedup.shingles import Hashes
+from pipeline.dedup.kernels import Hashes
 from pipeline.dedup.sketches import Sketches
 
 LOW_BITS = np.uint64(0x1111111111111111)
@@ -73,6 +73,7 @@ def count_differences(sketch_a: Sketches, sketch_b: Sketches) -> int:
 @njit(cache=True, nogil=True)
 def compare_buckets(
     sketches: Sketches,
+    is_reference: npt.NDArray[np.bool_],
     starts: npt.NDArray[np.int64],
     max_bucket_pairs: int,
     reject_above: int,
@@ -112,6 +113,8 @@ def compare_buckets(
                     continue
                 if own < 0 or fewest[group] < fewest[own]:
                     own = group
+                if is_reference[begin + member]:
+                    continue
                 is_star = to_leader[group] <= sure_below
                 if found == len(proposals):
                     larger = np.empty((2 * found, 3), np.int64)

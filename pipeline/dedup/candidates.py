@@ -4,9 +4,9 @@
    beside them, once each.
 2. One partition at a time is sifted: of most keys there is only one, and only for the rest are sketches fetched. Equal keys are a
    bucket. Equal contents count once, by their first document.
-3. In a bucket, in order of content hash, each member is compared by sketch with the members before it. Members that are surely
-   duplicates form a group, and a member is proposed to one member of each group: in a clean bucket that is the star around the
-   smallest content hash, and where the centre fails against a member, the next groups are tried.
+3. In a bucket, references first and in order of content hash, each member is compared by sketch with the members before it. Members
+   that are surely duplicates form a group, and a member is proposed to one member of each group: in a clean bucket that is the star
+   around the smallest content hash, and where the centre fails against a member, the next groups are tried.
 
 Proposals are linear in a family's size. Comparisons are one for each member and `max_bucket_pairs` more in a bucket, which is all pairs
 up to 100 members at the default; a member that is tied to no group and was not compared with everyone counts as cut short.
@@ -16,7 +16,8 @@ Source: Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4 (ba
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,8 @@ import pyarrow as pa
 from pipeline.config import DedupConfig
 from pipeline.dedup.buckets import compare_buckets, find_repeats, hash_bands
 from pipeline.dedup.facts import Facts, merge_facts
-from pipeline.dedup.shingles import CHUNK, SEED
+from pipeline.dedup.kernels import CHUNK, SEED
+from pipeline.dedup.placed import Placed
 from pipeline.dedup.shuffle import Rows, read_split, write_split
 from pipeline.dedup.signatures import signature_matrix
 from pipeline.dedup.sketches import (
@@ -36,7 +38,8 @@ from pipeline.dedup.sketches import (
     standard_deviation,
     words_of,
 )
-from pipeline.store import Artifact, part_names, read_arrow, read_scratch, write_scratch
+from pipeline.parallel import in_order
+from pipeline.store import count_rows, part_names, read_arrow, read_scratch, write_scratch
 from pipeline.tables import CANDIDATE_PAIRS, SIGNATURES, CandidatePairs, Signatures
 
 PROPOSALS = {"doc_id_a": pl.Int64, "doc_id_b": pl.Int64, "shared_bands": pl.Int32, "estimated_jaccard": pl.Float64}
@@ -45,22 +48,38 @@ REJECT_DEVIATIONS = 4.0
 SURE_DEVIATIONS = 2.0
 
 
-def find_candidates(signatures: Artifact, config: DedupConfig, folder: str) -> tuple[CandidatePairs, Facts]:
-    """Propose pairs over all parts of the signatures; `folder` takes the band keys and may be removed afterwards."""
-    key_paths: list[str] = []
-    sketch_paths: list[str] = []
-    for path, name in zip(signatures.paths(), part_names(len(signatures.parts)), strict=True):
-        part = SIGNATURES.check(pl.DataFrame(pl.from_arrow(read_arrow(path))))
-        keys, sketches = band_keys(part, config)
-        key_paths += write_split(keys, partition_of(keys["band_key"], config), f"{folder}/keys", name)
-        sketch_paths.append(f"{folder}/sketches/{name}.npy")
-        write_scratch(sketch_paths[-1], sketches)
-    found = []
-    for partition in range(config.num_partitions):
+def find_candidates(signatures: Sequence[Placed], config: DedupConfig, folder: str, workers: int = 1) -> tuple[CandidatePairs, Facts]:
+    """Propose pairs over all parts of the signatures, ids rising; `folder` takes the band keys and may be removed afterwards.
+
+    Among references (negative ids) nothing is proposed.
+    """
+    num_partitions = count_partitions(sum(count_rows(path) for path, _ in signatures), config)
+    write = partial(_write_keys, num_partitions=num_partitions, config=config, folder=folder)
+    written = list(in_order(write, zip(signatures, part_names(len(signatures)), strict=True), workers))
+    key_paths, sketch_paths = [path for paths, _ in written for path in paths], [path for _, path in written]
+
+    def propose(partition: int) -> tuple[pl.DataFrame, Facts]:
         pieces = read_split(f"{folder}/keys", key_paths, partition)
-        if pieces:
-            found.append(propose_pairs(join_sketches(np.concatenate(pieces), map(read_scratch, sketch_paths)), config))
-    return merge_proposals(found)
+        keys = np.concatenate([np.empty(0, BAND_KEY), *pieces])
+        return propose_pairs(join_sketches(keys, map(read_scratch, sketch_paths), config), config)
+
+    return merge_proposals(in_order(propose, range(num_partitions), workers))
+
+
+def count_partitions(num_rows: int, config: DedupConfig) -> int:
+    """Return into how many partitions the band keys go, so that none has more than `partition_bytes` of them by far."""
+    num_bytes = num_rows * config.num_bands * BAND_KEY.itemsize
+    return max(config.num_partitions, -(-num_bytes // config.partition_bytes))
+
+
+def _write_keys(named: tuple[Placed, str], num_partitions: int, config: DedupConfig, folder: str) -> tuple[list[str], str]:
+    """Write one part's band keys by partition, and its sketches; return the files."""
+    (path, shift), name = named
+    part = pl.DataFrame(pl.from_arrow(read_arrow(path))).with_columns(pl.col("doc_id") + shift)
+    keys, sketches = band_keys(SIGNATURES.check(part), config)
+    sketch_path = f"{folder}/sketches/{name}.npy"
+    write_scratch(sketch_path, sketches)
+    return write_split(keys, partition_of(keys["band_key"], num_partitions), f"{folder}/keys", name), sketch_path
 
 
 def band_keys(signatures: Signatures, config: DedupConfig) -> tuple[Rows, Rows]:
@@ -74,23 +93,26 @@ def band_keys(signatures: Signatures, config: DedupConfig) -> tuple[Rows, Rows]:
     keys = np.empty((rows.height, config.num_bands), BAND_KEY)
     keys["band_key"] = hash_bands(matrix, config.num_bands, config.rows_per_band, SEED, CHUNK)
     keys["doc_id"] = rows["doc_id"].to_numpy()[:, None]
-    sketch = np.dtype([("doc_id", np.int64), ("content_hash", "V16"), ("sketch", np.uint64, (words_of(config.num_perm),))])
-    sketches = np.empty(rows.height, sketch)
+    sketches = np.empty(rows.height, _sketch_type(config))
     sketches["doc_id"], sketches["sketch"] = rows["doc_id"].to_numpy(), make_sketches(matrix)
     sketches["content_hash"] = np.frombuffer(b"".join(rows["content_hash"].to_list()), "V16")
     return keys.reshape(-1), sketches
 
 
-def partition_of(keys: npt.NDArray[np.uint64], config: DedupConfig) -> npt.NDArray[np.uint64]:
+def _sketch_type(config: DedupConfig) -> np.dtype[np.void]:
+    return np.dtype([("doc_id", np.int64), ("content_hash", "V16"), ("sketch", np.uint64, (words_of(config.num_perm),))])
+
+
+def partition_of(keys: npt.NDArray[np.uint64], num_partitions: int) -> npt.NDArray[np.uint64]:
     """Return each key's partition: ranges of the key's upper half, as even as the keys, for any number of partitions."""
-    return ((keys >> np.uint64(32)) * np.uint64(config.num_partitions)) >> np.uint64(32)
+    return ((keys >> np.uint64(32)) * np.uint64(num_partitions)) >> np.uint64(32)
 
 
-def join_sketches(keys: Rows, parts: Iterable[Rows]) -> pl.DataFrame:
+def join_sketches(keys: Rows, parts: Iterable[Rows], config: DedupConfig) -> pl.DataFrame:
     """Return the rows whose key may occur again, with content hash and sketch of their documents, which stand in rising parts."""
     members = keys[find_repeats(np.ascontiguousarray(keys["band_key"]))]
     doc_ids = np.unique(members["doc_id"])
-    found = []
+    found = [np.empty(0, _sketch_type(config))]
     for sketches in parts:
         first, last = np.searchsorted(doc_ids, sketches["doc_id"][[0, -1]] + [0, 1]) if len(sketches) else (0, 0)
         found.append(sketches[np.searchsorted(sketches["doc_id"], doc_ids[first:last])])
@@ -112,7 +134,7 @@ def propose_pairs(keys: pl.DataFrame, config: DedupConfig) -> tuple[pl.DataFrame
     """Return the pairs that one partition of the band keys proposes, with the number of bands that did."""
     rows = (
         keys.filter(pl.col("band_key").is_duplicated())
-        .sort("band_key", "content_hash", "doc_id")
+        .sort("band_key", pl.col("doc_id") >= 0, "content_hash", "doc_id")
         .unique(["band_key", "content_hash"], keep="first", maintain_order=True)
     )
     bucket_keys = rows["band_key"].to_numpy()
@@ -120,6 +142,7 @@ def propose_pairs(keys: pl.DataFrame, config: DedupConfig) -> tuple[pl.DataFrame
     deviation = standard_deviation(config.threshold, config.num_perm)
     first, second, differences, counts = compare_buckets(
         rows["sketch"].to_numpy(),
+        rows["doc_id"].to_numpy() < 0,
         starts.astype(np.int64),
         config.max_bucket_pairs,
         most_differences(config.threshold - REJECT_DEVIATIONS * deviation, config.num_perm),

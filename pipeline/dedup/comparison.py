@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.dedup.shingles import Hashes
+from pipeline.dedup.kernels import Hashes
 from pipeline.dedup.union_find import Indices
 from pipeline.text import Offsets
 
@@ -43,6 +43,7 @@ def count_shared(values: Hashes, offsets: Offsets, rows_a: Indices, rows_b: Indi
 def walk(
     clusters: Indices,
     content: Indices,
+    is_reference: npt.NDArray[np.bool_],
     known_offsets: Indices,
     known: Indices,
     known_jaccard: Numbers,
@@ -69,6 +70,14 @@ def walk(
         if row == 0 or clusters[row] != clusters[row - 1]:
             num_contents, spent = 0, 0
         own = content[row]
+        if is_reference[row]:
+            if num_kept[own] == 0:
+                first_kept[own] = row
+                kept_contents[num_contents] = own
+                num_contents += 1
+            # whatever duplicates it has all the copies it may have
+            num_kept[own] = max_copies
+            continue
         copies = num_kept[own]
         if copies >= max_copies:
             kept_row[row] = first_kept[own]

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import DedupConfig
+from pipeline.dedup.earliest import sortable
 from pipeline.errors import ConfigError
 from pipeline.store import Artifact, iter_arrow
 from pipeline.tables import DOCUMENT_FIELDS, USER_PREFIX, Clusters
@@ -30,23 +31,43 @@ def read_members(documents: Artifact, clusters: Clusters, config: DedupConfig, s
     except pa.ArrowInvalid:
         _explain_missing_columns(next(iter_arrow(documents)), config)
         raise
-    return pl.concat(frames) if frames else _attributes(DOCUMENT_FIELDS.empty_table().select(wanted), config).join(shared, on="doc_id")
+    if not frames:
+        return _attributes(DOCUMENT_FIELDS.empty_table().select(wanted), config).join(shared, on="doc_id")
+    members = pl.concat(frames)
+    if not config.earliest_column:
+        return members
+    return members.with_columns(earliest=sortable(members["earliest"].alias(config.earliest_column), "dedup.earliest_column"))
 
 
 def order_members(members: pl.DataFrame, config: DedupConfig) -> pl.DataFrame:
     """Sort members by cluster and, in it, by the rules in their order, then content hash, row hash."""
+    return members.sort("cluster_id", *_keys(config).values(), "doc_id", nulls_last=True).select("cluster_id", "content_hash", "doc_id")
+
+
+def rank_members(members: pl.DataFrame, config: DedupConfig) -> pl.DataFrame:
+    """Return each member's place in its cluster, `rank` from 1, and one column a rule with its place by that rule alone.
+
+    Two members are parted by the first of these columns in which they differ; `content_hash` and `row_hash` part what no rule does.
+    """
+    keys = _keys(config)
+    places = {rule: key.rank("dense").over("cluster_id").cast(pl.Int64) for rule, key in keys.items()}
+    placed = members.select("doc_id", "cluster_id", **places).with_columns(pl.col(*keys).fill_null(members.height + 1))
+    rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("cluster_id")
+    return placed.sort("cluster_id", *keys, "doc_id").select("doc_id", rank.alias("rank"), *keys)
+
+
+def _keys(config: DedupConfig) -> dict[str, pl.Expr]:
+    """Return what is sorted by, ascending, null last: the rules that have their setting, in order, then the hashes."""
     ranks = {source: rank for rank, source in enumerate(config.source_priority)}
     keys = {
-        "source_priority": pl.col("source").replace_strict(ranks, default=len(ranks), return_dtype=pl.Int64),
+        "source_priority": pl.col("source").replace_strict(ranks, default=len(ranks), return_dtype=pl.Int64) if ranks else None,
         "quality": -pl.col("quality") if config.quality_column else None,
         "longest": -pl.col("num_bytes"),
         "shortest": pl.col("num_bytes"),
         "earliest": pl.col("earliest") if config.earliest_column else None,
     }
-    order = [keys[rule] for rule in config.keep if keys[rule] is not None]
-    return members.sort("cluster_id", *order, "content_hash", "row_hash", "doc_id", nulls_last=True).select(
-        "cluster_id", "content_hash", "doc_id"
-    )
+    chosen: dict[str, pl.Expr] = {rule: key for rule in config.keep if (key := keys[rule]) is not None}
+    return {**chosen, "content_hash": pl.col("content_hash"), "row_hash": pl.col("row_hash")}
 
 
 def _attributes(part: pa.Table, config: DedupConfig) -> pl.DataFrame:

@@ -22,6 +22,7 @@ from pipeline.config import DedupConfig
 from pipeline.dedup.candidates import find_candidates
 from pipeline.dedup.clusters import cluster_documents
 from pipeline.dedup.curve import proposal_probability
+from pipeline.dedup.placed import place
 from pipeline.dedup.plants import LENGTH_EDGES, Plants, bin_edges, true_jaccards
 from pipeline.dedup.removals import find_removals
 from pipeline.dedup.signatures import compute_signatures
@@ -55,10 +56,10 @@ def _deduplicate(documents: Documents, config: DedupConfig, folder: str) -> tupl
     computed, _ = compute_signatures(documents, settings)
     signatures = store.publish_frame("signatures", f"{folder}/signatures", computed)
     sizes = computed.select("doc_id", "num_shingles")
-    candidates, _ = find_candidates(signatures, settings, f"{folder}/keys")
-    pairs, _ = verify_candidates(candidates, stored, sizes, settings, f"{folder}/sets")
+    candidates, _ = find_candidates(place(signatures), settings, f"{folder}/keys")
+    pairs, _ = verify_candidates(candidates, place(stored), sizes, settings, f"{folder}/sets")
     clusters, _ = cluster_documents(computed.select("doc_id", "content_hash"), pairs)
-    removals, _ = find_removals(stored, clusters, pairs, sizes, settings, f"{folder}/walk")
+    removals, _ = find_removals(stored, clusters, pairs, sizes, settings, f"{folder}/sets")
     return candidates, clusters, removals
 
 

@@ -10,17 +10,21 @@ The order is total: ties in the policy go to content hash, then row hash; rows e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from pipeline.config import DedupConfig
-from pipeline.dedup.blocks import ShingleSets, iter_blocks, plan_groups
+from pipeline.dedup.blocks import plan_groups
 from pipeline.dedup.comparison import walk
 from pipeline.dedup.facts import Facts, merge_facts
+from pipeline.dedup.placed import Placed, place
 from pipeline.dedup.policy import order_members, read_members
+from pipeline.dedup.sets import ShingleSets, store_sets
 from pipeline.dedup.union_find import Indices
+from pipeline.parallel import in_order
 from pipeline.store import Artifact
 from pipeline.tables import REMOVALS, Clusters, DuplicatePairs, Removals
 
@@ -28,26 +32,58 @@ COUNTS = ("num_walk_comparisons", "num_skipped_walk_comparisons", "num_cut_short
 
 
 def find_removals(
-    documents: Artifact, clusters: Clusters, pairs: DuplicatePairs, sizes: pl.DataFrame, config: DedupConfig, folder: str
+    documents: Artifact,
+    clusters: Clusters,
+    pairs: DuplicatePairs,
+    sizes: pl.DataFrame,
+    config: DedupConfig,
+    folder: str,
+    references: Sequence[Placed] = (),
+    workers: int = 1,
 ) -> tuple[Removals, Facts]:
-    """Choose removals over all parts of the documents; `folder` takes the sets.
+    """Choose removals over all parts of the documents.
 
-    `sizes` has num_shingles of every doc_id, and num_bytes unless their texts are to be read for it.
+    `sizes` has num_shingles of every doc_id, and num_bytes unless the documents' texts are to be read for it. Where there are
+    `references`, `clusters` and `sizes` cover those, too, and `sizes` has content_hash. `folder` holds the shingle sets that verification
+    made, or takes them.
     """
-    members = order_members(read_members(documents, clusters, config, sizes), config).join(sizes, "doc_id", maintain_order="left")
+    ordered = order_members(read_members(documents, clusters, config, sizes), config)
+    members = _with_references(ordered, clusters, sizes).join(sizes, "doc_id", maintain_order="left")
     is_first = pl.col("doc_id") == pl.col("doc_id").min().over("content_hash")
     # the two contents of a smaller cluster are a verified pair already
     is_chained = pl.col("content_hash").n_unique().over("cluster_id") > 2
     blocks = plan_groups(members.with_columns(is_needed=is_first & is_chained), "cluster_id", config)
-    found = [choose_removals(work, pairs, sets, config) for work, sets in iter_blocks(documents, blocks, config, folder)]
+    needed = np.unique(blocks.needs["doc_id"].to_numpy())
+    sets = store_sets([*references, *place(documents)], needed, config, folder, workers)
+
+    block_of = blocks.work.select("block", doc_id_a="doc_id")
+    own_pairs = pairs.join(block_of, on="doc_id_a").sort("block", maintain_order=True)
+
+    def choose(block: tuple[pl.DataFrame, Indices]) -> tuple[Removals, Facts]:
+        first, last = np.searchsorted(own_pairs["block"].to_numpy(), block[0]["block"][0] + np.array([0, 1]))
+        return choose_removals(block[0], own_pairs[first:last], sets.read(block[1]), config)
+
+    found = list(in_order(choose, blocks, workers))
     removals = REMOVALS.check(pl.concat([REMOVALS.empty(), *(part for part, _ in found)]).sort("doc_id"))
     return removals, dict.fromkeys(("num_exact", "num_near", *COUNTS), 0) | merge_facts([facts for _, facts in found])
 
 
-def choose_removals(members: pl.DataFrame, pairs: DuplicatePairs, sets: ShingleSets, config: DedupConfig) -> tuple[Removals, Facts]:
+def _with_references(ordered: pl.DataFrame, clusters: Clusters, sizes: pl.DataFrame) -> pl.DataFrame:
+    """Put the reference documents of each cluster before its members."""
+    references = clusters.filter(pl.col("doc_id") < 0)
+    if not references.height:
+        return ordered
+    shared = references.filter(pl.col("cluster_id").is_in(ordered["cluster_id"].implode())).select("cluster_id", "doc_id")
+    known = shared.join(sizes.select("doc_id", "content_hash"), on="doc_id").select("cluster_id", "content_hash", "doc_id")
+    first = known.sort("cluster_id", "content_hash", "doc_id")
+    return pl.concat([first, ordered]).sort("cluster_id", maintain_order=True)
+
+
+def choose_removals(members: pl.DataFrame, pairs: pl.DataFrame, sets: ShingleSets, config: DedupConfig) -> tuple[Removals, Facts]:
     """Walk whole clusters: `members` has cluster_id, content_hash and doc_id, each cluster's rows together and in policy order.
 
-    `sets` holds one document of every content in clusters of three contents or more.
+    `pairs` are the verified ones among them, `sets` holds one document of every content in clusters of three contents or more. Members
+    with negative ids are references: they stay, whatever they duplicate, and all that duplicates one of them goes.
     """
     contents = members["content_hash"].unique().sort()
     codes = pl.DataFrame({"content_hash": contents, "content": np.arange(len(contents))})
@@ -56,6 +92,7 @@ def choose_removals(members: pl.DataFrame, pairs: DuplicatePairs, sets: ShingleS
     kept, jaccard, removed_share, kept_share, counts = walk(
         rows["cluster_id"].rle_id().to_numpy().astype(np.int64),
         content,
+        rows["doc_id"].to_numpy() < 0,
         *_known_pairs(rows, pairs, len(contents)),
         _rows_of_contents(rows, sets, len(contents)),
         sets.values,
@@ -81,7 +118,7 @@ def choose_removals(members: pl.DataFrame, pairs: DuplicatePairs, sets: ShingleS
     return REMOVALS.check(removals), facts | dict(zip(COUNTS, counts.tolist(), strict=True))
 
 
-def _known_pairs(rows: pl.DataFrame, pairs: DuplicatePairs, num_contents: int) -> tuple[Any, ...]:
+def _known_pairs(rows: pl.DataFrame, pairs: pl.DataFrame, num_contents: int) -> tuple[Any, ...]:
     """Return the verified pairs as adjacency of contents: offsets, neighbours, jaccard, share of the first, share of the second."""
     codes = rows.select("doc_id", "content")
     known = pairs.join(codes, left_on="doc_id_a", right_on="doc_id").join(codes, left_on="doc_id_b", right_on="doc_id", suffix="_b")

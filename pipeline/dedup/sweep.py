@@ -18,12 +18,12 @@ import numpy as np
 import polars as pl
 
 from pipeline.config import DedupConfig
-from pipeline.dedup.blocks import ShingleSets
 from pipeline.dedup.clusters import cluster_documents
 from pipeline.dedup.curve import proposal_probability
 from pipeline.dedup.plants import BIN_WIDTH, bin_edges
 from pipeline.dedup.policy import order_members, read_members
 from pipeline.dedup.removals import choose_removals
+from pipeline.dedup.sets import ShingleSets
 from pipeline.store import Artifact
 from pipeline.tables import DUPLICATE_PAIRS, CandidatePairs, DuplicatePairs, Removals
 

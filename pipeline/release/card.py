@@ -19,14 +19,31 @@ import yaml
 from pipeline.config import ReleaseConfig
 from pipeline.release.decisions import is_released
 from pipeline.release.filtering import FilteredData
-from pipeline.release.gates import Gate, verdict_of
+from pipeline.release.gate import Gate, verdict_of
 from pipeline.release.shards import SPLIT
+from pipeline.release.treatment import SpanCounts
 from pipeline.tables import Decisions
 
 OPEN = "_To be completed by a person._"
 MAX_NAME = 80
 MAX_SOURCES = 200
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+
+LOSS_MASK = """\
+def loss_mask(text, spans, offsets):
+    \"\"\"Say of each token whether its loss counts; offsets: each token's first and last character (exclusive) in the text.\"\"\"
+    at = [0]  # byte at which each character begins
+    for character in text:
+        at.append(at[-1] + len(character.encode()))
+    return [not any(at[start] < span["end"] and span["start"] < at[end] for span in spans) for start, end in offsets]
+
+
+row = rows[0]
+tokens = tokenizer(row[TEXT], return_offsets_mapping=True)
+counts = loss_mask(row[TEXT], row["sink_mask_spans"], tokens["offset_mapping"])
+labels = [token if is_counted else -100 for token, is_counted in zip(tokens["input_ids"], counts)]
+"""
+"""Shown to trainers, and run by a test as it stands but for the name of the text column, TEXT."""
 
 BOUNDS = {"low": "reached by the lower end of its interval", "score": "reached by the score itself"}
 
@@ -39,10 +56,12 @@ def render_card(
     gates: Sequence[Gate],
     parents: Mapping[str, Any],
     config: ReleaseConfig,
+    text_column: str = "text",
 ) -> str:
     """Return README.md of a release: front matter, counts, gates, datasheet.
 
-    ids: one row a document with `doc_id, source`. parents: as in the manifest; only plain values are shown.
+    ids: one row a document with `doc_id, source`. parents: as in the manifest; only plain values are shown. text_column: the user's
+    name of it, for the example that turns masked spans into a loss mask.
     """
     rows = ids.select("doc_id", "source").join(decisions, on="doc_id").with_columns(is_released=is_released(config))
     sections = [
@@ -53,8 +72,8 @@ def render_card(
         *_counts(rows, filtered),
         *_columns(filtered, config),
         *_gates(gates),
-        *_reading(),
-        *_datasheet(config),
+        *_reading(filtered, text_column),
+        *_datasheet(config, filtered.spans),
         *_provenance(parents),
     ]
     return "\n\n".join(sections) + "\n"
@@ -110,6 +129,13 @@ def _columns(filtered: FilteredData, config: ReleaseConfig) -> list[str]:
             "`sink_weight` is the training weight that the audit proposes (multiply a document's loss by it, or sample in proportion): "
             f"1 for ordinary rows, falling linearly from 1 at a sink score of {config.sink_threshold:g} to {config.min_weight:g} at 1."
         )
+    if "sink_mask_spans" in filtered.columns:
+        spans = filtered.spans
+        parts.append(
+            "`sink_mask_spans` lists the parts of a row's text to leave out of the loss, because other rows repeat them word for word: "
+            "bytes of the UTF-8 text, start inclusive, end exclusive, sorted, disjoint; an empty list masks nothing. The first occurrence "
+            f"of each repeated span is not masked. Here {spans.rows_masked:,} rows mask {spans.bytes_masked:,} bytes."
+        )
     return parts
 
 
@@ -121,21 +147,41 @@ def _gates(gates: Sequence[Gate]) -> list[str]:
     return ["## Gates", _table(["gate", "status", "value", "95% interval", "limit", "severity", "meaning"], rows)]
 
 
-def _reading() -> list[str]:
-    return [
+def _reading(filtered: FilteredData, text_column: str) -> list[str]:
+    parts = [
         "## Use",
         "```\nsinkaudit verify THIS_FOLDER --require pass\n```",
         '```python\nfrom datasets import load_dataset\n\nrows = load_dataset("THIS_FOLDER", split="train")\n```',
     ]
+    if "sink_mask_spans" in filtered.columns:
+        parts += [
+            "Masked spans are bytes, tokenizers count characters. A token that touches a masked span is left out of the loss:",
+            f"```python\n{LOSS_MASK.replace('TEXT', _literal(text_column))}```",
+        ]
+    return parts
 
 
-def _datasheet(config: ReleaseConfig) -> list[str]:
+def _literal(name: str) -> str:
+    """Return a Python string that stays inside its code block: every character but letters and digits is spelled out."""
+    return '"' + "".join(letter if letter.isascii() and letter.isalnum() else _spelled(letter) for letter in name) + '"'
+
+
+def _spelled(letter: str) -> str:
+    return letter if letter in "_-. " else f"\\U{ord(letter):08x}"
+
+
+def _datasheet(config: ReleaseConfig, spans: SpanCounts) -> list[str]:
     treated = (
         f"Exact and near-duplicates were found by MinHash, verified by exact Jaccard similarity and removed only beside a kept, directly "
         f"compared copy. Sink policy: {config.policy}, from a sink score of {config.sink_threshold:g} "
         f"({BOUNDS[config.sink_bound]}). A sink score is the predicted "
         "probability that a model of the stated size memorizes the document, and a small proxy is not the target."
     )
+    if spans.rows_trimmed:
+        treated += (
+            f" Repeated spans were cut out of {spans.rows_trimmed:,} rows, {spans.bytes_trimmed:,} bytes in all; their texts are not those "
+            f"of the input, nor are content hashes. {spans.rows_emptied:,} of these rows have no visible character left."
+        )
     open_headings = ["Motivation", "Collection process", "Personal and sensitive data", "Licence", "Distribution", "Maintenance"]
     return ["## Preprocessing", treated, *(part for heading in open_headings for part in (f"## {heading}", OPEN))]
 

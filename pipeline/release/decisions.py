@@ -7,8 +7,13 @@ Rules, in order; the first that holds decides:
 3. (not under policy `report`) the predictor abstains -> review, `outside_support`: an abstention is a question, not a verdict
 4. the score is surely (`sink_bound`) at or above sink_threshold -> what the policy says, `sink_risk`; a score above it whose interval
    reaches below leaves the row as it is, its evidence reads `"rule":"keep_undecided"`, and the report lists it for a person
-5. otherwise keep: `representative` of its cluster, `copy_cap` for a further copy inside the allowance, else `unique`; a member that
+5. (under the span policy `mask` or `trim`) it holds repeated spans that act, see `pipeline.release.spans` -> mask, `repeated_span`
+6. otherwise keep: `representative` of its cluster, `copy_cap` for a further copy inside the allowance, else `unique`; a member that
    only a chain holds in its cluster is `representative`, of itself, and its evidence reads `"link":"transitive_only"`
+
+A sink weighs on a whole document and a span on part of it, so a sink's reason comes first; but spans act in every released row. A row
+that is weighed down or under review and holds such spans is masked or trimmed as well: weight and mask travel together, and its
+evidence tells the spans (`span_count, span_bytes, span_share` of its bytes, `span_max_documents`, `span_policy`).
 
 Two restraints on the policy `drop`. It is limited to the highest `max_drop_share` of the documents that deduplication kept, and what
 it may not drop is down-weighted. And it never takes a document that stands for removed copies: their reason would name a text that is
@@ -24,13 +29,15 @@ import polars as pl
 from pipeline.config import ReleaseConfig
 from pipeline.errors import TableError
 from pipeline.release.links import TOTAL_ORDER, with_links
-from pipeline.tables import DECISIONS, Clusters, Decisions, DuplicatePairs, Removals, SinkScores
+from pipeline.release.spans import PLACED, place_spans, with_spans
+from pipeline.tables import DECISIONS, Clusters, Decisions, DuplicatePairs, Removals, RepeatedSpans, SinkScores
 
 ID_COLUMNS = {
     "doc_id": pl.Int64,
     "source": pl.String,
     "content_hash": pl.Binary,
     "row_hash": pl.Binary,
+    "num_bytes": pl.Int64,  # of the text, UTF-8
     "is_empty": pl.Boolean,
 }
 SCORE_COLUMNS = ("sink_score", "sink_score_low", "sink_score_high", "is_supported")
@@ -43,23 +50,27 @@ def decide(
     scores: SinkScores,
     config: ReleaseConfig,
     duplicate_pairs: DuplicatePairs | None = None,
+    spans: RepeatedSpans | None = None,
 ) -> Decisions:
     """Give every document its action, weight, reason and evidence.
 
-    ids: one row a document with `doc_id, source, content_hash, row_hash, is_empty` (further columns are ignored); `clusters` and
-    `scores` hold exactly the same documents. `duplicate_pairs` tells a further copy inside the allowance from a member that hangs on a
-    chain only; without it such a member's link reads `unverified`.
+    ids: one row a document with `doc_id, source, content_hash, row_hash, num_bytes, is_empty` (further columns are ignored); `clusters`
+    and `scores` hold exactly the same documents. `duplicate_pairs` tells a further copy inside the allowance from a member that hangs on
+    a chain only; without it such a member's link reads `unverified`. `spans` are needed unless the span policy is `report`.
 
     Evidence is one JSON object, keys sorted, numbers rounded to 6 digits, never corpus text.
 
-    Raises: TableError when the tables do not cover the same documents, a score is not a number, or a removal names a copy that is not kept.
+    Raises: TableError when the tables do not cover the same documents, a score is not a number, a removal names a copy that is not kept, or
+    spans are missing or lie outside a text.
     """
+    _refuse_missing_spans(spans, config)
     rows = _joined(ids, clusters, removals, scores)
     rows = with_links(rows, duplicate_pairs)
-    rows = _with_rules(rows, config)
+    rows = _with_rules(rows, config).with_columns(action=_action())
+    rows = with_spans(rows, None if config.spans == "report" else spans, is_released(config))
     decisions = rows.select(
         "doc_id",
-        action=_action(),
+        action=pl.when(_is_masked()).then(pl.lit("mask")).otherwise(pl.col("action")),
         weight=_weight(config),
         reason=_reason(),
         kept_doc_id=pl.when(pl.col("rule") == "duplicate").then(pl.col("kept_doc_id")),
@@ -73,6 +84,19 @@ def is_released(config: ReleaseConfig) -> pl.Expr:
     """Return the expression that holds for decisions whose rows are written to the filtered data."""
     out = ("drop", "review") if config.hold_review else ("drop",)
     return pl.col("action").is_in(out).not_()
+
+
+def placed_spans(ids: pl.DataFrame, decisions: Decisions, spans: RepeatedSpans | None, config: ReleaseConfig) -> pl.DataFrame:
+    """Return the repeated spans that the release masks or trims, columns as in `PLACED`, by doc_id and start.
+
+    ids: `doc_id, content_hash, row_hash` of every document. The same spans acted when the decisions were made.
+
+    Raises: TableError when there are no spans to act on although the policy does.
+    """
+    _refuse_missing_spans(spans, config)
+    if spans is None or config.spans == "report":
+        return pl.DataFrame(schema=PLACED)
+    return place_spans(spans, ids.join(decisions.filter(is_released(config)), on="doc_id", how="semi"))
 
 
 def is_transitive_only() -> pl.Expr:
@@ -110,6 +134,15 @@ def _joined(ids: pl.DataFrame, clusters: Clusters, removals: Removals, scores: S
         .with_columns(is_kept=pl.col("duplicate_reason").is_null() & pl.col("is_empty").not_())
         .sort(TOTAL_ORDER)
     )
+
+
+def _refuse_missing_spans(spans: RepeatedSpans | None, config: ReleaseConfig) -> None:
+    if spans is None and config.spans != "report":
+        raise TableError(
+            f"release.spans is {config.spans} but nobody looked for repeated spans",
+            wanted="the table repeated_spans",
+            do="set dedup.find_spans to true, or release.spans to report",
+        )
 
 
 def _refuse_bad_ids(ids: pl.DataFrame) -> None:
@@ -186,8 +219,12 @@ def _action() -> pl.Expr:
     )
 
 
+def _is_masked() -> pl.Expr:
+    return (pl.col("action") == "keep") & (pl.col("span_count") > 0)
+
+
 def _weight(config: ReleaseConfig) -> pl.Expr:
-    action = _action()
+    action = pl.col("action")
     return pl.when(action == "drop").then(0.0).when(action == "downweight").then(downweighted(pl.col("sink_score"), config)).otherwise(1.0)
 
 
@@ -200,6 +237,8 @@ def _reason() -> pl.Expr:
         .then(rule)
         .when(rule.str.starts_with("keep").not_())
         .then(pl.lit("sink_risk"))
+        .when(_is_masked())
+        .then(pl.lit("repeated_span"))
         .when(link == "none")
         .then(pl.lit("unique"))
         .when(link == "verified_copy")
@@ -213,23 +252,20 @@ def _evidence(config: ReleaseConfig) -> pl.Expr:
         return pl.col(name).round(6)
 
     removed = pl.struct("cluster_size", number("containment_kept"), number("containment_removed"), number("jaccard"))
-    scored = pl.struct(
-        "cluster_size",
-        "is_supported",
-        "link",
-        "rule",
-        number("sink_score"),
-        number("sink_score_high"),
-        number("sink_score_low"),
+    before: tuple[str | pl.Expr, ...] = (
+        *("cluster_size", "is_supported", "link", "rule"),
+        *map(number, ("sink_score", "sink_score_high", "sink_score_low")),
         pl.lit(config.sink_threshold).round(6).alias("sink_threshold"),
-        "stands_for",
     )
+    spans = ("span_bytes", "span_count", "span_max_documents", pl.lit(config.spans).alias("span_policy"), number("span_share"))
     return (
         pl.when(pl.col("rule") == "empty")
         .then(pl.lit("{}"))
         .when(pl.col("rule") == "duplicate")
         .then(removed.struct.json_encode())
-        .otherwise(scored.struct.json_encode())
+        .when(pl.col("span_count") > 0)
+        .then(pl.struct(*before, *spans, "stands_for").struct.json_encode())
+        .otherwise(pl.struct(*before, "stands_for").struct.json_encode())
     )
 
 

@@ -12,10 +12,13 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.errors import InputError
-from pipeline.tables import Clusters, Decisions, DuplicatePairs, Removals, SinkScores
+from pipeline.release.lookup import find_document
+from pipeline.release.relations import Proposed, Related, Relations, relate
+from pipeline.release.spans import PLACED
+from pipeline.tables import CandidatePairs, Clusters, Decisions, DuplicatePairs, Removals, RepeatedSpans, SinkScores
 
-MAX_NEIGHBOURS = 5
+MAX_SPANS = 20
+"""Lines about spans in the text for a terminal; JSON has them all."""
 
 RULES: Mapping[str, str] = {
     "empty": "a document without text carries nothing to train on",
@@ -26,7 +29,7 @@ RULES: Mapping[str, str] = {
     "copy_cap": "it is a further copy of a kept document, inside the allowance of copies",
     "representative": "it is the copy that stays for its cluster",
     "sink_risk": "its sink score is at or above the threshold",
-    "repeated_span": "it holds a span that many documents repeat",
+    "repeated_span": "it holds text that other documents repeat word for word and of which the first occurrence stays",
     "overruled": "a person overruled the decision",
 }
 SPARED: Mapping[str, str] = {
@@ -38,16 +41,16 @@ TRANSITIVE_ONLY = "a chain of duplicates ties it to its cluster, but no kept doc
 
 
 @dataclass(frozen=True)
-class Related:
-    """Name another document and how it compares; containments are shares of shingles, in [0, 1]."""
+class HeldSpan:
+    """Place one repeated span in the document's text, in bytes; `kept_doc_id` has the occurrence that stays, None if it is this one."""
 
-    doc_id: int
-    source: str
-    source_id: str
-    action: str
-    jaccard: float
-    containment_of_this: float  # share of the explained document's shingles that the other has
-    containment_of_other: float
+    start: int
+    end: int
+    num_words: int
+    num_occurrences: int
+    num_documents: int
+    treatment: str  # listed, kept, masked or trimmed
+    kept_doc_id: int | None
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,13 @@ class Explanation:
     is_supported: bool
     signals: str  # what moved the score most, in words
     evidence: Mapping[str, Any]
+    spans: tuple[HeldSpan, ...] = ()  # repeated spans in its text, by start
+    rank: int | None = None  # place in the keep policy's order of its cluster, from 1
+    copies: tuple[Related, ...] = ()  # kept documents that are verified copies of it, the first in policy order
+    num_copies: int = 0
+    stands_for: tuple[Related, ...] = ()  # the nearest documents removed in its favour
+    chain: tuple[Related, ...] = ()  # verified pairs that lead to the nearest kept document, each compared with the one before
+    rejected: tuple[Proposed, ...] = ()  # what shared bands proposed and exact comparison refused
 
     def to_json(self) -> dict[str, Any]:
         """Return the explanation as JSON values."""
@@ -89,9 +99,26 @@ class Explanation:
         ]
         if self.kept_copy is not None:
             lines += ["kept copy:", _line_of(self.kept_copy)]
+            if self.kept_copy.parted_by is not None:
+                lines.append(f"chosen by: {self.kept_copy.parted_by}, the first in the order of the keep policy by which the two differ")
         lines.append(f"cluster: {self.cluster_size} document(s); {self.num_removed_for_it} removed in favour of this one")
+        if self.rank is not None:
+            lines.append(f"place: {self.rank} of {self.cluster_size} in the order of the keep policy")
+        others = tuple(other for other in self.copies if self.kept_copy is None or other.doc_id != self.kept_copy.doc_id)
+        for title, related in (
+            (f"{self.num_copies} kept document(s) it is a copy of:" if self.kept_copy is None else "further kept copies:", others),
+            ("removed in its favour:", self.stands_for),
+            ("chain of verified pairs to the nearest kept document, each compared with the one before:", self.chain),
+        ):
+            lines += [title, *map(_line_of, related)] if related else []
         if self.neighbours:
             lines += ["nearest verified pairs:", *(_line_of(other) for other in self.neighbours)]
+        if self.rejected:
+            lines += ["proposed by shared bands, refused by exact comparison:", *map(_line_of_proposal, self.rejected)]
+        if self.spans:
+            lines += ["repeated spans, in bytes of its text:", *map(_line_of_span, self.spans[:MAX_SPANS])]
+        if len(self.spans) > MAX_SPANS:
+            lines.append(f"  and {len(self.spans) - MAX_SPANS} more")
         lines.append(
             f"sink score: {self.sink_score:.3f} ({self.sink_score_low:.3f} to {self.sink_score_high:.3f}; 1 is bad), "
             f"predicted gain {self.predicted_gain:.3f} nats per token ({self.predicted_gain_low:.3f} to {self.predicted_gain_high:.3f})"
@@ -110,20 +137,26 @@ def explain(
     duplicate_pairs: DuplicatePairs,
     scores: SinkScores,
     decisions: Decisions,
+    spans: RepeatedSpans | None = None,
+    placed: pl.DataFrame | None = None,
+    candidate_pairs: CandidatePairs | None = None,
+    order: pl.DataFrame | None = None,
 ) -> Explanation:
     """Explain the decision on one document, named by doc_id or by the user's own source_id.
 
-    ids: one row a document with `doc_id, source, source_id` and, so that copies find the pairs of their text, `content_hash`.
-    A string is looked up as source_id first, then as doc_id.
+    ids: one row a document with `doc_id, source, source_id, content_hash`. A string is looked up as source_id first, then as doc_id.
+    candidate_pairs tell shared bands; order, the keep policy's order, tells ranks: `doc_id, rank`, and one column a rule with the place
+    by that rule alone. Scores may be cut down to the document, the other tables to its cluster and what was proposed with it.
+    spans: repeated spans of all documents; placed: those of released rows, as `placed_spans` returns them.
 
     Raises: InputError when no document, or more than one, is meant.
     """
-    doc_id = _found(doc, ids)
+    doc_id = find_document(doc, [ids])
     row = ids.row(by_predicate=pl.col("doc_id") == doc_id, named=True)
     decision = decisions.row(by_predicate=pl.col("doc_id") == doc_id, named=True)
     score = scores.row(by_predicate=pl.col("doc_id") == doc_id, named=True)
     evidence = json.loads(decision["evidence"])
-    names = ids.select("doc_id", "source", "source_id").join(decisions.select("doc_id", "action"), on="doc_id")
+    relations = relate(doc_id, ids, removals, duplicate_pairs, decisions, candidate_pairs, order)
     return Explanation(
         doc_id=doc_id,
         source=row["source"],
@@ -132,8 +165,7 @@ def explain(
         weight=decision["weight"],
         reason=decision["reason"],
         rule=_rule(decision["reason"], evidence),
-        kept_copy=_kept_copy(doc_id, removals, names) if decision["kept_doc_id"] is not None else None,
-        neighbours=_neighbours(doc_id, _same_text(doc_id, ids), duplicate_pairs, names),
+        **{name: getattr(relations, name) for name in Relations.__dataclass_fields__},
         cluster_size=clusters.row(by_predicate=pl.col("doc_id") == doc_id, named=True)["cluster_size"],
         num_removed_for_it=decisions.filter(pl.col("kept_doc_id") == doc_id).height,
         **{name: score[name] for name in ("sink_score", "sink_score_low", "sink_score_high")},
@@ -142,22 +174,8 @@ def explain(
         is_supported=score["is_supported"],
         signals=score["reason"],
         evidence=evidence,
+        spans=_spans_of(doc_id, spans, placed, evidence) if spans is not None else (),
     )
-
-
-def _found(doc: int | str, ids: pl.DataFrame) -> int:
-    matches = ids.filter(pl.col("source_id") == doc)["doc_id"].to_list() if isinstance(doc, str) else []
-    if len(matches) > 1:
-        listed = ", ".join(str(match) for match in matches[:10])
-        raise InputError(f"{len(matches)} documents have this source_id", where=str(doc), do=f"name one by its doc_id: {listed}")
-    if matches:
-        return int(matches[0])
-    if isinstance(doc, int) or doc.isdecimal():
-        wanted = int(doc)
-        if wanted < 2**63 and ids.filter(pl.col("doc_id") == wanted).height:
-            return wanted
-    wanted_id = f"a source_id, or a doc_id among {ids.height} documents"
-    raise InputError("no document has this id", where=str(doc), wanted=wanted_id, do="look it up in decisions.parquet")
 
 
 def _rule(reason: str, evidence: Mapping[str, Any]) -> str:
@@ -166,49 +184,56 @@ def _rule(reason: str, evidence: Mapping[str, Any]) -> str:
     rule = RULES[reason]
     if reason == "sink_risk":
         rule += f" of {evidence['sink_threshold']:g}" + SPARED.get(evidence["rule"], "")
+    if reason != "repeated_span" and "span_count" in evidence:
+        done = "left out of the loss" if evidence["span_policy"] == "mask" else "cut out"
+        rule += f"; {evidence['span_count']} repeated span(s) in it are {done} as well"
     if evidence.get("rule") == "keep_undecided":
         rule += f"; its sink score lies above {evidence['sink_threshold']:g} but its interval reaches below, so nothing is done"
     return rule
 
 
-def _kept_copy(doc_id: int, removals: Removals, names: pl.DataFrame) -> Related:
-    found = removals.filter(pl.col("doc_id") == doc_id).select(
-        pl.col("kept_doc_id").alias("doc_id"),
-        "jaccard",
-        containment_of_this="containment_removed",
-        containment_of_other="containment_kept",
+def _spans_of(doc_id: int, spans: RepeatedSpans, placed: pl.DataFrame | None, evidence: Mapping[str, Any]) -> tuple[HeldSpan, ...]:
+    """List the document's spans and what becomes of each; a span that no other released document holds is only listed."""
+    columns = ("start", "end", "num_words", "num_occurrences", "num_documents")
+    mine = spans.filter(pl.col("doc_id") == doc_id).sort("start")
+    acting = (placed if placed is not None else pl.DataFrame(schema=PLACED)).filter(pl.col("is_first").not_())
+    elsewhere = dict(acting.filter(pl.col("doc_id") == doc_id).select("start", "kept_doc_id").iter_rows())
+    first_here = {*acting.filter(pl.col("kept_doc_id") == doc_id)["span_hash"]}
+    treated = {"mask": "masked", "trim": "trimmed"}.get(evidence.get("span_policy", ""), "listed")
+    return tuple(
+        HeldSpan(
+            **{column: row[column] for column in columns},
+            treatment=treated if row["start"] in elsewhere else "kept" if row["span_hash"] in first_here else "listed",
+            kept_doc_id=elsewhere.get(row["start"]),
+        )
+        for row in mine.iter_rows(named=True)
     )
-    return _related(found, names)[0]
-
-
-def _same_text(doc_id: int, ids: pl.DataFrame) -> list[int]:
-    if "content_hash" not in ids.columns:
-        return [doc_id]
-    return ids.filter(pl.col("content_hash") == pl.col("content_hash").filter(pl.col("doc_id") == doc_id).first())["doc_id"].to_list()
-
-
-def _neighbours(doc_id: int, same_text: list[int], pairs: DuplicatePairs, names: pl.DataFrame) -> tuple[Related, ...]:
-    """Find the nearest verified pairs of the text: a pair is recorded once for all documents that have the very same text."""
-    as_a = pairs.filter(pl.col("doc_id_a").is_in(same_text)).select(
-        pl.col("doc_id_b").alias("doc_id"), "jaccard", containment_of_this="containment_a", containment_of_other="containment_b"
-    )
-    as_b = pairs.filter(pl.col("doc_id_b").is_in(same_text)).select(
-        pl.col("doc_id_a").alias("doc_id"), "jaccard", containment_of_this="containment_b", containment_of_other="containment_a"
-    )
-    others = pl.concat([as_a, as_b]).filter(pl.col("doc_id") != doc_id)
-    nearest = others.sort(["jaccard", "doc_id"], descending=[True, False]).head(MAX_NEIGHBOURS)
-    return _related(nearest, names)
-
-
-def _related(found: pl.DataFrame, names: pl.DataFrame) -> tuple[Related, ...]:
-    named = found.join(names, on="doc_id", how="inner", maintain_order="left")
-    return tuple(Related(**row) for row in named.iter_rows(named=True))
 
 
 def _line_of(other: Related) -> str:
-    return (
+    line = (
         f"  document {other.doc_id}: {_one_line(other.source_id)} of {_one_line(other.source)} ({other.action}); "
         f"Jaccard {other.jaccard:.3f}; {other.containment_of_this:.1%} of this in it, {other.containment_of_other:.1%} of it in this"
+    )
+    if other.shared_bands is not None:
+        line += f"; {other.shared_bands} shared band(s), estimated {other.estimated_jaccard:.3f}"
+    if other.rank is not None:
+        line += f"; place {other.rank}" + (f", parted by {other.parted_by}" if other.parted_by is not None else "")
+    return line
+
+
+def _line_of_proposal(other: Proposed) -> str:
+    return (
+        f"  document {other.doc_id}: {_one_line(other.source_id)} of {_one_line(other.source)} ({other.action}); "
+        f"{other.shared_bands} shared band(s), estimated {other.estimated_jaccard:.3f}"
+    )
+
+
+def _line_of_span(span: HeldSpan) -> str:
+    where = "" if span.kept_doc_id is None else f"; the first occurrence stays in document {span.kept_doc_id}"
+    return (
+        f"  {span.start} to {span.end}, {span.num_words} words, {span.treatment}: "
+        f"{span.num_occurrences} occurrence(s) in {span.num_documents} document(s){where}"
     )
 
 

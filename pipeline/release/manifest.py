@@ -5,6 +5,8 @@ file with rows, bytes and digest, and the parents it came from; `_SUCCESS`, writ
 release whose verdict is not FAIL is given `_SUCCESS` and moved. On a local disk the move is one rename. An object store has none, so
 there objects are copied with `_SUCCESS` last: until it stands, a folder is not a release, and `verify_release` says so.
 
+The parents' `documents_digest` is of the texts that came in; where `spans` counts trimmed rows, the texts in the files are not those.
+
 No clock and no machine name enters: the same parents give the same manifest.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +23,7 @@ import fsspec
 
 from pipeline.errors import IntegrityError
 from pipeline.release.filtering import FilteredData
-from pipeline.release.gates import Gate, Verdict, verdict_of
+from pipeline.release.gate import Gate, Verdict, verdict_of
 from pipeline.store import Part, file_digest, read_bytes, write_bytes
 
 CARD, MANIFEST, SUCCESS = "README.md", "manifest.json", "_SUCCESS"
@@ -34,17 +36,19 @@ ALLOWED: Mapping[Requirement, tuple[Verdict, ...]] = {"pass": ("PASS",), "warn":
 
 @dataclass(frozen=True)
 class Manifest:
-    """Describe a release: its files (paths under its folder), what it came from, and how it was judged."""
+    """Describe a release: its files (paths under its folder), what it came from, how it was judged, what was done to repeated spans."""
 
     name: str
     verdict: Verdict
     files: tuple[Part, ...]
     parents: Mapping[str, Any]
     gates: tuple[Mapping[str, Any], ...]
+    spans: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the manifest as JSON with sorted keys."""
         described = {"format": FORMAT, "digest": DIGEST, "name": self.name, "verdict": self.verdict, "parents": self.parents}
+        described["spans"] = self.spans
         files = [asdict(part) for part in self.files]
         return json.dumps({**described, "files": files, "gates": self.gates}, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
@@ -85,7 +89,7 @@ def seal(filtered: FilteredData, name: str, card: str, gates: Sequence[Gate], pa
     staging = filtered.folder
     files = (write_bytes(f"{staging}/{CARD}", card.encode()), *filtered.shards)
     ordered = tuple(sorted(files, key=lambda part: part.path))
-    manifest = Manifest(name, verdict_of(gates), ordered, dict(parents), tuple(gate.to_dict() for gate in gates))
+    manifest = Manifest(name, verdict_of(gates), ordered, dict(parents), tuple(gate.to_dict() for gate in gates), asdict(filtered.spans))
     written = write_bytes(f"{staging}/{MANIFEST}", manifest.to_json().encode())
     if manifest.verdict != "FAIL":
         write_bytes(f"{staging}/{SUCCESS}", f"{written.digest}\n".encode())
@@ -143,7 +147,7 @@ def read_manifest(folder: str) -> Manifest:
             "the manifest has another format", where=folder, wanted=f"{FORMAT}, {DIGEST}", got=f"{raw.get('format')}, {raw.get('digest')}"
         )
     files = tuple(Part(**part) for part in raw["files"])
-    return Manifest(raw["name"], raw["verdict"], files, raw["parents"], tuple(raw["gates"]))
+    return Manifest(raw["name"], raw["verdict"], files, raw["parents"], tuple(raw["gates"]), raw.get("spans", {}))
 
 
 def _faults(folder: str, manifest: Manifest) -> list[str]:

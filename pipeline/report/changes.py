@@ -12,6 +12,7 @@ _WATCHED = (
     ("Share removed as copies", "percent", ("duplication", "share_removed")),
     ("Clusters of copies", "count", ("duplication", "num_clusters")),
     ("Largest cluster", "count", ("duplication", "largest_size")),
+    ("Text in repeated spans", "percent", ("duplication", "repeated_spans", "share_of_text")),
     ("Expected memorized rows", "decimal", ("sinks", "expected_memorized")),
     ("Share outside the predictor's support", "percent", ("sinks", "share_unsupported")),
     ("Effective rows (rows times weight)", "decimal", ("decisions", "effective_rows")),

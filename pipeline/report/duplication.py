@@ -29,8 +29,12 @@ def duplication(
     band_curve: Sequence[Sequence[float]],
     facts: Mapping[str, Mapping[str, Any]],
     num_listed: int,
+    repeated: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return the band curve, recall on planted copies, other thresholds, counts, largest clusters and the overlap between sources."""
+    """Return the band curve, recall on planted copies, other thresholds, counts, largest clusters and the overlap between sources.
+
+    repeated: what `repeated_spans` found, taken in as it is.
+    """
     groups = clusters.group_by("cluster_id").agg(pl.col("cluster_size").first()).filter(pl.col("cluster_size") > 1)
     removed = ledger.filter(pl.col("fate").is_in(["exact", "near"])).height
     planted = facts.get("planted", {})
@@ -51,7 +55,7 @@ def duplication(
         "jaccard_histogram": _jaccard(pairs, config.threshold),
         "largest": _largest(ledger, groups, num_listed),
         "overlap": _overlap(ledger, removals),
-        "repeated_spans": tidy(facts.get("spans")) or None,
+        "repeated_spans": repeated,
     }
 
 

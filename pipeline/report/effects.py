@@ -22,7 +22,7 @@ def effects(ledger: pl.DataFrame, config: ReleaseConfig, num_listed: int) -> dic
     return {
         "policy": {
             key: getattr(config, key)
-            for key in ("policy", "sink_threshold", "sink_bound", "drop_threshold", "max_drop_share", "min_weight", "hold_review")
+            for key in ("policy", "sink_threshold", "sink_bound", "drop_threshold", "max_drop_share", "min_weight", "hold_review", "spans")
         },
         "counts": _counts(weighed),
         "by_source": _by_source(weighed),

@@ -95,7 +95,7 @@ def _describe(row: Mapping[str, Any]) -> dict[str, Any]:
         "weight": tidy(row["weight"]),
         "reason": row["reason"],
         "kept_doc_id": row["kept_doc_id"],
-        "evidence": make_visible(row["evidence"] or "", 300),
+        "evidence": make_visible(row["evidence"] or "", 500),
     }
 
 

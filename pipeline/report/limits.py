@@ -24,7 +24,7 @@ def not_examined(config: AuditConfig, facts: Mapping[str, Mapping[str, Any]]) ->
         "Licences, consent, truth, toxicity, bias, and whether personal data is present: none of this follows from a duplicate or a score.",
         "Columns other than the text; they pass through untouched.",
     ]
-    if not facts.get("spans"):
+    if "spans" not in facts:
         lines.insert(1, "Passages repeated inside documents that differ as wholes (licence headers, mail footers): no span search was run.")
     return lines
 

@@ -20,7 +20,7 @@ from pipeline.report import evidence_figures, figures, wording
 from pipeline.report.excerpts import redact_excerpt
 from pipeline.report.markdown import WORDS
 from pipeline.report.plot import Figure
-from pipeline.report.summary import wanted_excerpts
+from pipeline.report.summary import shown_spans, wanted_excerpts
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_BYTES = 2_000_000
@@ -32,10 +32,10 @@ def render_report(summary: Mapping[str, Any], samples: Iterable[Mapping[str, Any
     samples: `doc_id` and raw `text` of the documents that `wanted_excerpts` names; others are ignored. How much of a text is shown is
     the summary's `scope.excerpts`. Equal arguments give equal bytes.
     """
-    mode = summary["scope"]["excerpts"]
+    mode, samples = summary["scope"]["excerpts"], list(samples)
     wanted = set(wanted_excerpts(summary))
     excerpts = {sample["doc_id"]: redact_excerpt(sample["text"], mode) for sample in samples if sample["doc_id"] in wanted}
-    return _page("report.html.j2", s=summary, excerpts=excerpts, figures=draw_figures(summary))
+    return _page("report.html.j2", s=summary, excerpts=excerpts, passages=_passages(summary, samples), figures=draw_figures(summary))
 
 
 def render_index(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -77,6 +77,18 @@ def draw_figures(summary: Mapping[str, Any]) -> dict[str, Figure | None]:
         "scale_slope": evidence_figures.scale_slope(evaluation),
         "what_if": figures.what_if(decisions),
         "shift": figures.source_shift(decisions),
+    }
+
+
+def _passages(summary: Mapping[str, Any], samples: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return by span_hash the excerpt of each repeated span that is shown."""
+    texts = {sample["doc_id"]: str(sample["text"] or "").encode() for sample in samples}
+    return {
+        span["span_hash"]: redact_excerpt(
+            texts[span["doc_id"]][span["start"] : span["end"]].decode(errors="replace"), summary["scope"]["excerpts"]
+        )
+        for span in shown_spans(summary)
+        if span["doc_id"] in texts
     }
 
 

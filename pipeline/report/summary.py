@@ -21,8 +21,9 @@ from pipeline.report.limits import limits, not_examined
 from pipeline.report.measures import tidy
 from pipeline.report.rows import flow
 from pipeline.report.sinks import sinks
+from pipeline.report.spans import repeated_spans
 from pipeline.report.verdict import judge, opinion
-from pipeline.tables import Clusters, Decisions, DuplicatePairs, Proxies, Removals, SinkScores
+from pipeline.tables import Clusters, Decisions, DuplicatePairs, Proxies, Removals, RepeatedSpans, SinkScores
 
 VERSION = 1
 
@@ -34,7 +35,8 @@ class SummaryInputs:
     ids: one row a document with `doc_id, source, source_id, content_hash, num_bytes` and, if known, `num_tokens`.
     facts: what stages recorded, under `documents, candidates, verification, clusters, removals, samples, scores`; `scores` is the
     predictor's evaluation, or holds it under `evaluation`. Also read when there:
-    `samples.tokens_per_byte`, `planted.recall`, `spans`, `sensitive.kinds`.
+    `samples.tokens_per_byte`, `planted.recall`, `spans`, `sensitive.kinds`, and `filtered`: what the release did to repeated spans.
+    spans: None where nobody looked for them.
     gates: name, value, low, high, limit, severity, status, meaning (and unit "share" or "count", waiver). verdict: theirs, if drawn.
     timing: stage, seconds, rows, bytes, peak_memory_bytes, was_cached. previous: the last run's summary, to tell what changed.
     """
@@ -48,6 +50,7 @@ class SummaryInputs:
     scores: SinkScores
     decisions: Decisions
     proxies: Proxies
+    spans: RepeatedSpans | None = None
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     gates: Sequence[Mapping[str, Any]] = ()
     verdict: str = ""
@@ -66,7 +69,8 @@ def build_summary(inputs: SummaryInputs) -> dict[str, Any]:
     ids, basis = with_tokens(inputs.ids, _tokens_per_byte(facts.get("samples", {})))
     ledger = join_ledger(ids, inputs.clusters, inputs.scores, inputs.decisions, config.release.hold_review)
     scores = facts.get("scores", {})
-    num_clusters, num_top, num_near = _allowance(config.report.max_rows)
+    num_clusters, num_top, num_spans, num_near = _allowance(config.report.max_rows, inputs.spans)
+    repeated = repeated_spans(inputs.spans, ledger, config.dedup, facts.get("filtered"), num_spans)
     summary: dict[str, Any] = {
         "version": VERSION,
         "run": inputs.run,
@@ -75,7 +79,7 @@ def build_summary(inputs: SummaryInputs) -> dict[str, Any]:
         "scope": _scope(inputs),
         "flow": flow(ledger, basis),
         "duplication": duplication(
-            ledger, inputs.clusters, inputs.duplicate_pairs, inputs.removals, config.dedup, inputs.band_curve, facts, num_clusters
+            ledger, inputs.clusters, inputs.duplicate_pairs, inputs.removals, config.dedup, inputs.band_curve, facts, num_clusters, repeated
         ),
         "sinks": sinks(ledger, inputs.proxies, scores.get("evaluation", scores), config.proxy, config.risk, num_top),
         "decisions": effects(ledger, config.release, num_near),
@@ -94,13 +98,22 @@ def wanted_excerpts(summary: Mapping[str, Any]) -> list[int]:
     if summary["scope"]["excerpts"] == "none":
         return []
     listed = (*summary["duplication"]["largest"], *summary["sinks"]["top"], *summary["decisions"]["near_threshold"])
-    return sorted({row["doc_id"] for row in listed})
+    return sorted({row["doc_id"] for row in (*listed, *shown_spans(summary))})
 
 
-def _allowance(max_rows: int) -> tuple[int, int, int]:
-    """Share the rows that may be shown: a fifth to large clusters, half to high scores, the rest to undecided cases."""
+def shown_spans(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the repeated spans whose text the page would show, none if excerpts are off."""
+    repeated = summary["duplication"]["repeated_spans"]
+    if repeated is None or summary["scope"]["excerpts"] == "none":
+        return []
+    return [span for span in repeated["top"] if span["is_shown"]]
+
+
+def _allowance(max_rows: int, spans: RepeatedSpans | None) -> tuple[int, int, int, int]:
+    """Share the rows that may be shown: a fifth to large clusters, half to high scores, up to a tenth to spans, the rest to undecided."""
     clusters, top = max_rows // 5, max_rows // 2
-    return clusters, top, max_rows - clusters - top
+    shown = 0 if spans is None else min(max_rows // 10, spans["span_hash"].n_unique())
+    return clusters, top, shown, max_rows - clusters - top - shown
 
 
 def _tokens_per_byte(samples: Mapping[str, Any]) -> float | None:

@@ -56,7 +56,9 @@ def _sentence(text: str) -> str:
 
 def opinion(summary: Mapping[str, Any]) -> list[str]:
     """Return the findings in sentences, each number of which stands elsewhere in the summary."""
-    return [_on_gates(summary["gates"]), _on_rows(summary), _on_sinks(summary), _on_decisions(summary["decisions"])]
+    spans = summary["duplication"]["repeated_spans"]
+    rows = [_on_rows(summary), *([_on_spans(spans)] if spans else [])]
+    return [_on_gates(summary["gates"]), *rows, _on_sinks(summary), _on_decisions(summary["decisions"])]
 
 
 def _on_gates(gates: Mapping[str, Any]) -> str:
@@ -76,6 +78,20 @@ def _on_rows(summary: Mapping[str, Any]) -> str:
     return (
         f"Of {plural(steps['in']['rows'], 'row')}, {count(copies)} ({percent(summary['duplication']['share_removed'])}) copied another row "
         f"that was kept and were removed; {count(steps['kept']['rows'])} rows remain in the filtered data."
+    )
+
+
+def _on_spans(spans: Mapping[str, Any]) -> str:
+    if not spans["num_spans"]:
+        return f"No passage of {count(spans['min_words'])} words or more repeats across documents that differ as wholes."
+    treated = spans["treated"]
+    done = f"; {plural(treated['rows_masked'], 'row')} mask such text" if treated["rows_masked"] else ""
+    done = f"; it was cut out of {plural(treated['rows_trimmed'], 'row')}" if treated["rows_trimmed"] else done
+    return (
+        f"{plural(spans['num_distinct'], 'passage')} of {count(spans['min_words'])} words or more "
+        f"{'repeats' if spans['num_distinct'] == 1 else 'repeat'} across documents that differ as "
+        f"wholes: {percent(spans['share_of_text'])} of the text that deduplication left, "
+        f"in {plural(spans['num_documents'], 'document')}{done}."
     )
 
 

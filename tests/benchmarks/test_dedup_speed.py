@@ -1,103 +1,116 @@
 """Deduplication side by side with others: one text, one core, CPU seconds, each in a cold process of its own.
 
-`make bench` prints one table. The text is data/samples replicated with seeded edits, or yours:
+`make bench` prints one table. Everyone gets the same Parquet files with raw text. Ours goes from there to removals in one process:
+it reads, normalises (NFKC, casefold), hashes, writes what it makes to disk, and compares every pair exactly. Peers read the same files
+with pyarrow in batches and split words at white space, without any normalisation, and compare by estimate or not at all: they are
+asked for less. All: word 5-grams, 16 bands of 8 rows of 128 permutations, threshold 0.8. MB are bytes of raw text; CPU seconds are those
+of the whole process, imports included, compiled kernels cached. The result is the number of documents removed; `peers` says how each
+counts.
 
-    BENCH_CORPUS=/path/to/corpus.parquet   anything that `input.paths` takes, text in column `text`
-    BENCH_MB=64                            megabytes to grow the samples to; the scaling rows take an eighth, a quarter, a half, all
-    PEERS_PYTHON=/path/to/python           interpreter that has the peers; nothing is installed here, a missing peer is said and skipped
+    BENCH_CORPUS=/folder    Parquet or text files to grow the text from; default: the samples
+    BENCH_MB=64             megabytes to grow it to; the scaling rows take an eighth, a quarter, a half, all
+    BENCH_TEXT=/folder      Parquet files to take as they are, at least eight of about equal size (what `growing` writes)
+    BENCH_PEERS=gaoya;...   only these peers, by their names in the table
+    PEERS_PYTHON=/path      interpreter that has the peers; nothing is installed here, a missing peer is said and skipped. Peers known to
+                            work together: pip install rensa gaoya fastsketchlsh datasketch datatrove tokenizers 'xxhash<4' pyarrow, and
+                            pip install --no-deps text-dedup with datasets click-option-group rich regex psutil ftfy
 
-Every peer gets the text as our own path normalised it, with word 5-grams, 16 bands of 8 rows and a threshold of 0.8. None of them
-verifies by exact comparison; ours does.
+The bound is C without normalisation on text in memory; the floor of the whole is reading with pyarrow plus that bound.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-JOBS = Path(__file__).with_name("dedup_jobs.py")
-SAMPLES = ROOT / "data" / "samples" / "corpus"
-ONE_THREAD = dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-PEERS = ("rensa", "gaoya", "datasketch with xxhash", "datasketch with sha1")
+from tests.benchmarks.growing import grow
+from tests.benchmarks.measuring import Row, measure, print_table, row
+from tests.benchmarks.peers import PEERS
 
-Row = dict[str, Any]
+SAMPLES = Path(__file__).parents[2] / "data" / "samples" / "corpus"
 
 
 @pytest.mark.benchmark
 def test_dedup_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Measure ours by stage, the peers, the C bound and the scaling; fail only if a measurement does."""
-    corpus = os.environ.get("BENCH_CORPUS") or grow_samples(tmp_path / "grown.parquet", float(os.environ.get("BENCH_MB", "64")))
-    documents = tmp_path / "documents"
-    reading = measure(sys.executable, "read", corpus, documents)
-    measure(sys.executable, "ours", documents, tmp_path / "work")  # fills the cache of compiled kernels
-    ours = measure(sys.executable, "ours", documents, tmp_path / "work")
-    rows = [reading, *({**ours, "remark": "", **stage} for stage in ours["stages"]), {**ours, "name": "end to end, verified"}]
-    measure(sys.executable, "bound", documents, tmp_path)
-    bound = measure(sys.executable, "bound", documents, tmp_path)
-    rows += [{**bound, **stage} for stage in bound["stages"]]
-    measure(sys.executable, "lines", documents, tmp_path / "lines.txt")
-    for peer in PEERS:
-        row = measure(os.environ.get("PEERS_PYTHON", sys.executable), "peer", peer, tmp_path / "lines.txt")
-        rows.append({**row, "megabytes": reading["megabytes"], "against": ours["seconds"]} if row["seconds"] else row)
-    for parts in (1, 2, 4, 8):
-        scaled = measure(sys.executable, "ours", documents, tmp_path / "work", parts)
-        rows.append({**scaled, "name": f"end to end, {parts}/8 of the text"})
-    with capsys.disabled():
-        print_table(rows)
-    assert all(stage["seconds"] > 0 for stage in ours["stages"])
+    """Measure ours by stage, its limits, peers, scaling and two workers; fail only if a measurement does or C does other work than ours."""
+    corpus = _corpus(tmp_path)
+    measure("ours", corpus, tmp_path / "ours", 1)  # fills the cache of compiled kernels
+    ours = measure("ours", corpus, tmp_path / "ours")
+    rows = _own_rows(ours)
+    try:
+        limits = measure("bound", corpus, tmp_path / "bound")
+        rows += _limit_rows(ours, limits)
+        rows += _worker_rows(ours, corpus, tmp_path)
+        rows += _scaling_rows(corpus, tmp_path)
+        for name in _peers():
+            rows.append(_peer_row(name, ours, corpus, tmp_path))
+    finally:
+        # a job that fails late must not cost what was measured before
+        with capsys.disabled():
+            print_table(rows, ours["megabytes"], ours["documents"])
+    equal, compared = map(int, limits["agreeing"].split("/"))
+    assert 0 < equal == compared, "C and pipeline sign plain documents differently: bring signature_bound.c up to date"
+    assert ours["removed"] > 0
 
 
-def measure(python: str, *job: object) -> Row:
-    """Run one of the jobs in a process of its own, on one core."""
-    core = str(min(os.sched_getaffinity(0)))
-    command = ["taskset", "-c", core, python, str(JOBS), *map(str, job)]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    row: Row = json.loads(done.stdout.splitlines()[-1])
-    return row
+def _corpus(folder: Path) -> Path:
+    if ready := os.environ.get("BENCH_TEXT"):
+        return Path(ready)
+    return grow(Path(os.environ.get("BENCH_CORPUS", SAMPLES)), folder / "corpus", float(os.environ.get("BENCH_MB", "64")))
 
 
-def print_table(rows: list[Row]) -> None:
-    print(f"\n\n{'who':44} {'CPU s':>8} {'MB/s':>8} {'peak MB':>8}  remark")
-    for row in rows:
-        if not row["seconds"]:
-            print(f"{row['name']:44} {'-':>8} {'-':>8} {'-':>8}  {row['remark']}")
-            continue
-        remark = f"ours is {row['seconds'] / row['against']:.1f} times as fast" if "against" in row else row.get("remark", "")
-        speed = row["megabytes"] / row["seconds"]
-        print(f"{row['name']:44} {row['seconds']:8.2f} {speed:8.1f} {row.get('peak', 0):8.0f}  {remark}")
+def _own_rows(ours: Row) -> list[Row]:
+    whole = row("ours, verified: end to end", ours, ours["megabytes"], f"{ours['removed']} removed")
+    stages = [row(f"  {stage['name']}", stage, ours["megabytes"]) for stage in ours["stages"]]
+    rest = ours["seconds"] - sum(stage["seconds"] for stage in ours["stages"])
+    return [whole, *stages, row("  starting, clearing up, ending", {"seconds": rest}, ours["megabytes"])]
 
 
-def grow_samples(path: Path, megabytes: float) -> str:
-    """Write the samples' texts again and again, each copy with a third of its words changed; one in five is a near-copy of the last."""
-    import random
+def _limit_rows(ours: Row, limits: Row) -> list[Row]:
+    def limit(name: str, seconds: float, remark: str = "") -> Row:
+        return row(name, {"seconds": seconds}, limits["megabytes"], remark)
 
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    in_c, reading, memory = limits["c"], limits["reading"], limits["memory"]
+    signing, normalised = limits["signing"], limits["signing"] + limits["normalising"]
+    floor = reading + in_c
+    return [
+        limit("signing: C, no normalisation", in_c, f"the bound; as ours on {limits['agreeing']} plain documents"),
+        limit("signing: our kernels, text normalised before", signing, f"{in_c / signing:.2f} of the bound"),
+        limit(
+            "signing: our kernels, normalising too", normalised, f"{in_c / normalised:.2f} of the bound; {normalised - signing:.2f} s more"
+        ),
+        limit("memory: text out and in, signatures out, copied", memory, f"{limits['moved'] / memory / 1e9:.1f} GB/s read and written"),
+        limit("reading: pyarrow, column text", reading),
+        limit("floor: reading + C", floor, f"end to end runs at {floor / ours['seconds']:.2f} of it"),
+    ]
 
-    tables = [pq.read_table(file, columns=["text"]) for file in sorted(SAMPLES.glob("*.parquet"))]
-    texts = sorted({text for table in tables for text in table["text"].to_pylist() if text})
-    words = sorted({word for text in texts for word in text.split()})
-    rng = random.Random(0)
 
-    def edited(text: str, share: float) -> str:
-        tokens = text.split(" ")
-        for place in rng.sample(range(len(tokens)), max(1, int(len(tokens) * share))):
-            tokens[place] = rng.choice(words)
-        return " ".join(tokens)
+def _peers() -> list[str]:
+    return [name.strip() for name in os.environ.get("BENCH_PEERS", "").split(";") if name.strip()] or list(PEERS)
 
-    grown: list[str] = []
-    size = 0
-    while size < megabytes * 1e6:
-        text = edited(grown[-1], 0.005) if grown and rng.random() < 0.2 else edited(rng.choice(texts), 0.3)
-        grown.append(text)
-        size += len(text)
-    pq.write_table(pa.table({"text": grown}), path)
-    return str(path)
+
+def _peer_row(name: str, ours: Row, corpus: Path, folder: Path) -> Row:
+    peer = measure("peer", name, corpus, folder / "peer", python=os.environ.get("PEERS_PYTHON", sys.executable))
+    if lacking := peer.get("missing"):
+        return row(name, {"seconds": None}, 0, f"skipped: {', '.join(lacking)} is not installed (see PEERS_PYTHON)")
+    return row(name, peer, ours["megabytes"], f"ours {peer['seconds'] / ours['seconds']:.1f} times as fast; {peer['remark']}")
+
+
+def _scaling_rows(corpus: Path, folder: Path) -> list[Row]:
+    scaled = [(eighths, measure("ours", corpus, folder / "ours", eighths)) for eighths in (1, 2, 4, 8)]
+    first = scaled[0][1]["peak"]
+    return [
+        row(f"scaling {eighths}x: ours", each, each["megabytes"], f"peak {each['peak'] / first:.2f} of 1x; {each['removed']} removed")
+        for eighths, each in scaled
+    ]
+
+
+def _worker_rows(ours: Row, corpus: Path, folder: Path) -> list[Row]:
+    if len(os.sched_getaffinity(0)) < 2:
+        return [row("two workers on two cores", {"seconds": None}, 0, "skipped: only one core can be had")]
+    one, two = (measure("ours", corpus, folder / "ours", 8, workers, cores=workers) for workers in (1, 2))
+    times = f"wall {one['wall']:.2f} s alone, {two['wall']:.2f} s together: {one['wall'] / two['wall']:.2f} times as fast"
+    return [row("two workers on two cores", two, ours["megabytes"], times)]

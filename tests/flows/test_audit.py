@@ -11,8 +11,9 @@ import pytest
 
 from flows.audit import RunResult, run_audit
 from flows.look import explain_document, verify_dataset
-from pipeline.config import AuditConfig, parse_config
-from pipeline.errors import InputError, IntegrityError
+from pipeline.config import AuditConfig, GuardsConfig, parse_config
+from pipeline.errors import GuardError, InputError, IntegrityError
+from pipeline.release.explanation import Explanation
 
 NUM_ROWS = 400
 MARKER = "zanzibar"  # stands in every text and so must stand in no log
@@ -20,9 +21,17 @@ MARKER = "zanzibar"  # stands in every text and so must stand in no log
 
 def _rows() -> list[dict[str, str]]:
     corpus = pl.concat(pl.read_parquet(path) for path in sorted(Path("data/samples/corpus").glob("*.parquet")))
-    few = corpus.filter(pl.col("text").str.len_bytes() < 1500).sort("id").sample(NUM_ROWS - 3, seed=1).select("id", "text", "source")
+    few = corpus.filter(pl.col("text").str.len_bytes() < 1500).sort("id").sample(NUM_ROWS - 7, seed=1).select("id", "text", "source")
     rows = few.with_columns(text=pl.col("text") + f" {MARKER}").to_dicts()
-    return [*rows, {**rows[0], "id": "copy-0"}, {**rows[1], "id": "copy-1"}, {"id": "blank", "text": " ", "source": "planted"}]
+    copies = [{**rows[0], "id": "copy-0"}, {**rows[0], "id": "copy-1"}, {**rows[1], "id": "copy-2"}]
+    return [*rows, *copies, *_chain(), {"id": "blank", "text": " ", "source": "planted"}]
+
+
+def _chain() -> list[dict[str, str]]:
+    """Return three texts of which the middle one, the shortest, is a copy of both others, which are none of each other (Jaccard .76)."""
+    words = [f"word{number}" for number in range(1000, 1112)]
+    runs = {"left": ["longer" * 3, *words[1:100]], "middle": words[6:106], "right": [*words[12:111], "longer" * 3]}
+    return [{"id": name, "text": " ".join([*run, MARKER]), "source": "planted"} for name, run in runs.items()]
 
 
 def _config(folder: Path, corpus: Path) -> AuditConfig:
@@ -30,6 +39,7 @@ def _config(folder: Path, corpus: Path) -> AuditConfig:
         {
             "name": "small",
             "input": {"paths": [str(corpus)]},
+            "dedup": {"max_copies": 2},
             "proxy": {
                 "vocab_size": 400,
                 "context": 32,
@@ -79,16 +89,33 @@ def test_an_audit_releases_a_verified_dataset_and_a_report(audited: tuple[AuditC
     assert json.loads((Path(config.runtime.reports) / "latest.json").read_text())["run"] == result.run
 
 
-def test_planted_copies_go_and_say_why(audited: tuple[AuditConfig, RunResult]) -> None:
-    """An exact copy is dropped in favour of a kept one, the blank row for its own reason, and explain says so."""
-    config, result = audited
-    decisions = pl.read_parquet(Path(result.report).parent / "decisions.parquet")
-    reason = dict(decisions.select("source_id", "reason").rows())
-    assert reason["blank"] == "empty"
-    explained = explain_document(result.run, "copy-0", config.runtime.ledger)
-    assert explained.source_id == "copy-0"
-    assert {reason["copy-0"], reason["copy-1"]} <= {"exact_duplicate", "representative", "near_duplicate", "sink_risk", "outside_support"}
-    assert explained.kept_copy is not None or explained.num_removed_for_it >= 1
+def _explained(audited: tuple[AuditConfig, RunResult], *docs: str) -> list[Explanation]:
+    return [explain_document(audited[1].run, doc, audited[0].runtime.ledger) for doc in docs]
+
+
+def test_of_three_equal_rows_the_copy_cap_keeps_two(audited: tuple[AuditConfig, RunResult]) -> None:
+    """Each names the others that stay with their places; the third names the rule that put it last; the blank row has its own reason."""
+    blank, first, second, third = _explained(audited, "blank", "copy-0", "copy-1", _rows()[0]["id"])
+    ranked = sorted((first, second, third), key=lambda one: one.rank or 0)
+    assert [(one.rank, one.action == "drop", one.num_copies) for one in ranked] == [(1, False, 1), (2, False, 1), (3, True, 2)]
+    assert ranked[2].reason == "exact_duplicate"
+    assert [other.parted_by for other in ranked[2].copies] == ["row_hash", "row_hash"]
+    assert ranked[2].kept_copy == ranked[2].copies[0]
+    assert (blank.reason, blank.copies) == ("empty", ())
+
+
+def test_a_chain_is_told_link_by_link(audited: tuple[AuditConfig, RunResult]) -> None:
+    """The middle goes for both ends; of the ends one stays by the chain alone, and names the pairs that hold it there."""
+    left, middle, right = _explained(audited, "left", "middle", "right")
+    assert (middle.reason, middle.num_copies, middle.rank) == ("near_duplicate", 2, 3)
+    assert middle.kept_copy is not None
+    assert (middle.kept_copy.parted_by, middle.kept_copy.rank) == ("longest", 1 if left.rank == 1 else middle.kept_copy.rank)
+    assert all(other.jaccard > 0.8 and (other.shared_bands or 0) > 0 for other in middle.copies)
+    (held,) = (one for one in (left, right) if one.evidence["link"] == "transitive_only")
+    assert [other.source_id for other in held.chain] == ["middle", "right" if held is left else "left"]
+    assert "chain of verified pairs to the nearest kept document" in held.to_text()
+    assert (held.action != "drop", held.num_removed_for_it) == (True, 0)
+    assert json.loads(json.dumps(held.to_json()))["chain"][0]["source_id"] == "middle"
 
 
 def test_the_summary_tells_what_each_stage_cost(audited: tuple[AuditConfig, RunResult]) -> None:
@@ -115,10 +142,11 @@ def test_neither_logs_nor_summary_hold_corpus_text(audited: tuple[AuditConfig, R
 
 
 def test_the_order_of_files_changes_no_byte(audited: tuple[AuditConfig, RunResult], tmp_path: Path) -> None:
-    """Law 4 and 6: the same files listed in another order, into an empty ledger, give the same tables and the same release."""
+    """Law 4 and 6: the same files listed in another order, one worker and an empty ledger give the same tables and the same release."""
     config, result = audited
     listed = sorted(Path(config.input.paths[0]).iterdir(), reverse=True)
     again = _config(tmp_path, tmp_path).model_copy(update={"input": config.input.model_copy(update={"paths": tuple(map(str, listed))})})
+    again = again.model_copy(update={"runtime": again.runtime.model_copy(update={"workers": 1})})
     rerun = run_audit(again, quiet=True)
     assert rerun.run == result.run
     assert _digests(again, rerun) == _digests(config, result)
@@ -163,3 +191,15 @@ def test_a_changed_dataset_and_an_unknown_document_are_refused(audited: tuple[Au
         verify_dataset(str(copy), "any")
     with pytest.raises(InputError, match="nobody"):
         explain_document(result.run, "nobody", config.runtime.ledger)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_guard_that_may_abort_ends_the_run_before_training(audited: tuple[AuditConfig, RunResult]) -> None:
+    """A source loses more than it may: nothing is trained, written or reported, and the error says what to do."""
+    config = audited[0]
+    guards = config.release.model_copy(update={"guards": GuardsConfig(source_loss="abort"), "max_source_loss": 0.0})
+    stopped = config.model_copy(update={"name": "stopped", "release": guards})
+    with pytest.raises(GuardError, match=r"source_loss of source .*at most 0\.00%.*raise release\.max_source_loss"):
+        run_audit(stopped, quiet=True)
+    assert not (Path(config.runtime.filtered) / "stopped").exists()
+    assert [path.name for path in Path(config.runtime.reports).glob("stopped-*/*")] == ["log.jsonl"]

@@ -54,6 +54,18 @@ def test_empty_sections_are_defaults() -> None:
             r"quality_column is set but dedup.keep does not list 'quality'",
         ),
         ({"input": INPUT, "dedup": {"earliest_column": "q"}}, r"earliest_column is set but dedup.keep does not list 'earliest'"),
+        ({"input": INPUT, "dedup": {"keep": ["earliest"]}}, r"dedup.keep lists 'earliest' but earliest_column is not set"),
+        (
+            {"input": INPUT, "dedup": {"keep": ["longest"], "source_priority": ["web"]}},
+            r"source_priority is set but dedup.keep does not list 'source_priority'",
+        ),
+        ({"input": INPUT, "dedup": {"source_priority": ["a", "b", "a"]}}, r"dedup.source_priority names something twice"),
+        (
+            {"input": INPUT, "release": {"guards": {"source_los": "warn"}}},
+            r"unknown key release.guards.source_los; did you mean source_loss",
+        ),
+        ({"input": INPUT, "release": {"guards": {"bucket_cap": "stop"}}}, r"release.guards.bucket_cap: Input should be 'off', 'warn'"),
+        ({"input": INPUT, "release": {"max_loss_of_source": {"web": 2}}}, r"release.max_loss_of_source.web: Input should be less than"),
         (
             {"input": INPUT, "proxy": {"context": 16, "prompt_tokens": 9, "suffix_tokens": 8}},
             r"prompt_tokens \+ suffix_tokens exceed context",

@@ -50,6 +50,13 @@ def test_what_is_published_is_found(folder: str) -> None:
     assert store.read_frame(artifact, ["b"]).columns == ["b"]
 
 
+def test_rows_are_chosen_over_all_parts(folder: str) -> None:
+    """Only rows for which the expression holds are read, and a table without any keeps its columns."""
+    artifact = published(folder)
+    assert store.read_rows(artifact, pl.col("a") == 1).equals(pl.concat([FRAME.head(1)] * 2))
+    assert store.read_rows(artifact, pl.col("a") == 9).schema == FRAME.schema
+
+
 def test_nothing_counts_before_it_is_described(folder: str) -> None:
     """Parts without a description are no artifact."""
     store.write_part(folder, "part-00000", FRAME)

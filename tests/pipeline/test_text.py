@@ -37,6 +37,14 @@ def test_every_ascii_and_every_space_character_agrees() -> None:
     assert fast(list(texts)) == [normalise(text) for text in texts]
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text(alphabet="aBz [@`{\x08\t\r\x0e\x1b\x1f !é", max_size=300), max_size=4), st.integers(0, 200))
+def test_long_runs_of_ascii_are_normalised_like_short_ones(texts: list[str], padding: int) -> None:
+    """The kernel that takes 64 bytes at a time equals the plain definition wherever chunks, runs of blanks and texts begin and end."""
+    data, offsets = normalised_buffers(pa.array([*texts, "x" * padding], pa.large_string()))
+    assert [data[offsets[i] : offsets[i + 1]].tobytes().decode() for i in range(len(texts))] == [normalise(text) for text in texts]
+
+
 def test_null_is_empty_and_slices_and_chunks_are_read_where_they_lie() -> None:
     """Offsets into shared buffers are respected, and a null is the empty text."""
     whole = pa.array(["left out", "A  b", None, "Ünï  X"], pa.large_string())

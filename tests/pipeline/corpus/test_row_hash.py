@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.corpus.row_hash import row_hashes
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.sampled_from(["x" * 256, "x" * 257, "é" * 200])
 SCHEMA = pa.schema(
     {
         "text": pa.string(),
@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
 ROW = st.fixed_dictionaries(
     {
         "text": st.none() | TEXT,
-        "é": st.none() | st.binary(max_size=3),
+        "é": st.none() | st.binary(max_size=3) | st.just(bytes(300)),
         "i": st.none() | st.integers(-(2**63), 2**63 - 1),
         "u": st.none() | st.integers(0, 2**64 - 1),
         "f": st.none() | st.floats(),
@@ -59,13 +59,17 @@ def plain(value: Any) -> bytes:
         case float():
             return b"f" + struct.pack("<d", np.nan if value != value else value)
         case str():
-            return b"s" + sized(value.encode())
+            return plain_bytes(b"s", value.encode())
         case bytes():
-            return b"b" + sized(value)
+            return plain_bytes(b"b", value)
         case list():
             return b"l" + struct.pack("<q", len(value)) + b"".join(map(plain, value))
         case _:
             return b"r" + sized(plain_row(value))
+
+
+def plain_bytes(tag: bytes, value: bytes) -> bytes:
+    return tag + sized(value) if len(value) <= 256 else tag.upper() + struct.pack("<q", len(value)) + blake3(value).digest(length=16)
 
 
 def plain_row(row: dict[str, Any]) -> bytes:
@@ -82,7 +86,10 @@ def test_hashes_are_those_of_the_documented_encoding(rows: list[dict[str, Any]],
     table = pa.Table.from_pylist(rows, SCHEMA)
     got, sizes = row_hashes(table)
     assert got.to_pylist() == [blake3(plain_row(row)).digest(length=16) for row in rows]
-    assert sizes.tolist() == [len(plain_row(row)) for row in rows]
+    long = [[len(row[name].encode() if name == "text" else row[name]) for name in ("text", "é") if row[name] is not None] for row in rows]
+    assert sizes.tolist() == [
+        len(plain_row(row)) + sum(size - 16 for size in sizes if size > 256) for row, sizes in zip(rows, long, strict=True)
+    ]
     sliced = pa.concat_tables([table.slice(start), table.slice(0, start)])
     assert hashes(sliced) == [*got.to_pylist()[start:], *got.to_pylist()[:start]]
 

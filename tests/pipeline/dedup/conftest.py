@@ -17,6 +17,7 @@ from pipeline.config import DedupConfig
 from pipeline.dedup.candidates import find_candidates
 from pipeline.dedup.clusters import cluster_documents
 from pipeline.dedup.facts import Facts, merge_facts
+from pipeline.dedup.placed import place
 from pipeline.dedup.removals import find_removals
 from pipeline.dedup.signatures import compute_signatures
 from pipeline.dedup.verification import verify_candidates
@@ -77,7 +78,7 @@ class Deduplicated:
 def deduplicate(parts: Sequence[Documents], config: DedupConfig, folder: Path) -> Deduplicated:
     """Run all stages over documents in parts, the way the flow does."""
     names = list(store.part_names(len(parts)))
-    folders = {name: str(folder / name) for name in ("documents", "signatures", "keys", "sets", "walk")}
+    folders = {name: str(folder / name) for name in ("documents", "signatures", "keys", "sets")}
     written = [store.write_part(folders["documents"], name, part) for name, part in zip(names, parts, strict=True)]
     documents = store.publish("documents", folders["documents"], written)
     computed = [compute_signatures(part, config) for part in parts]
@@ -85,10 +86,10 @@ def deduplicate(parts: Sequence[Documents], config: DedupConfig, folder: Path) -
     signatures = store.publish("signatures", folders["signatures"], written)
     rows = store.read_frame(signatures, ["doc_id", "content_hash", "num_shingles"])
     sizes = rows.select("doc_id", "num_shingles")
-    candidates, proposed = find_candidates(signatures, config, folders["keys"])
-    pairs, verified = verify_candidates(candidates, documents, sizes, config, folders["sets"])
+    candidates, proposed = find_candidates(place(signatures), config, folders["keys"])
+    pairs, verified = verify_candidates(candidates, place(documents), sizes, config, folders["sets"])
     clusters, clustered = cluster_documents(rows, pairs)
-    removals, removed = find_removals(documents, clusters, pairs, sizes, config, folders["walk"])
+    removals, removed = find_removals(documents, clusters, pairs, sizes, config, folders["sets"])
     facts = merge_facts([proposed, verified, removed]) | clustered
     return Deduplicated(documents, rows, candidates, pairs, clusters, removals, facts)
 

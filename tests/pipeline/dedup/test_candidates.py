@@ -26,8 +26,8 @@ def signatures_of(make_documents: Make, texts: Sequence[str], config: DedupConfi
 
 def candidates_of(signatures: Signatures, config: DedupConfig) -> pl.DataFrame:
     keys, sketches = band_keys(signatures, config)
-    partitions = partition_of(keys["band_key"], config)
-    joined = [join_sketches(keys[partitions == partition], [sketches]) for partition in np.unique(partitions)]
+    partitions = partition_of(keys["band_key"], config.num_partitions)
+    joined = [join_sketches(keys[partitions == partition], [sketches], config) for partition in np.unique(partitions)]
     return merge_proposals([propose_pairs(part, config) for part in joined])[0]
 
 
@@ -72,7 +72,7 @@ def test_copies_in_different_parts_count_once(make_documents: Make) -> None:
     first, second = (compute_signatures(make_documents([" ".join(LOREM), edited], first_id=start), DedupConfig())[0] for start in (0, 2))
     config = DedupConfig(num_partitions=1)
     (first_keys, first_sketches), (second_keys, second_sketches) = band_keys(first, config), band_keys(second, config)
-    keys = join_sketches(np.concatenate([first_keys, second_keys]), [first_sketches, second_sketches])
+    keys = join_sketches(np.concatenate([first_keys, second_keys]), [first_sketches, second_sketches], config)
     assert propose_pairs(keys, config)[0].select("doc_id_a", "doc_id_b").rows() == [(0, 1)]
 
 
@@ -85,7 +85,7 @@ def test_the_number_of_partitions_changes_nothing(make_documents: Make, num_part
     assert expected.height > 10
     assert candidates_of(signatures, DedupConfig(num_partitions=num_partitions)).equals(expected)
     keys, _ = band_keys(signatures, DedupConfig())
-    assert partition_of(keys["band_key"], DedupConfig(num_partitions=num_partitions)).max() < num_partitions
+    assert partition_of(keys["band_key"], num_partitions).max() < num_partitions
 
 
 def test_a_clean_bucket_is_a_star_around_the_smallest_content_hash() -> None:
@@ -120,7 +120,7 @@ def test_no_documents_propose_nothing(make_documents: Make) -> None:
     signatures = signatures_of(make_documents, [])
     keys, sketches = band_keys(signatures, DedupConfig())
     assert len(keys) == len(sketches) == 0
-    assert propose_pairs(join_sketches(keys, [sketches]), DedupConfig())[0].height == 0
+    assert propose_pairs(join_sketches(keys, [sketches], DedupConfig()), DedupConfig())[0].height == 0
     assert merge_proposals([])[0].height == 0
 
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import DedupConfig
-from pipeline.dedup.blocks import ShingleSets
 from pipeline.dedup.removals import choose_removals
+from pipeline.dedup.sets import ShingleSets
 from pipeline.tables import DUPLICATE_PAIRS, Documents, DuplicatePairs
 
 Sets = list[frozenset[int]]

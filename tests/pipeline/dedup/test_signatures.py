@@ -46,6 +46,7 @@ def test_signatures_of_real_text_equal_datasketch(make_documents: Callable[..., 
     assert signature_matrix(signatures, config).tolist() == expected
     assert signatures["doc_id"].to_list() == [7, 8, 9, 10, 11]
     assert signatures["num_shingles"].to_list() == [6, 1, 0, 0, 16]
+    assert signatures["is_spaceless"].to_list() == [False, False, False, False, True]
     assert signatures["content_hash"].to_list() == documents["content_hash"].to_pylist()
     assert facts == {"num_documents": 5, "num_shingles": 23, "num_spaceless": 1, "num_short": 1, "num_empty": 2}
 
@@ -54,7 +55,7 @@ def test_blocks_do_not_change_signatures(make_documents: Callable[..., Documents
     """Cutting a part into blocks of text is invisible in the result."""
     documents = make_documents([f"document {i} has some words of its own {i * i}" for i in range(50)])
     whole, facts = compute_signatures(documents, DedupConfig())
-    monkeypatch.setattr("pipeline.dedup.signatures.BLOCK_BYTES", 100)
+    monkeypatch.setattr("pipeline.text.BLOCK_BYTES", 100)
     parts, part_facts = compute_signatures(documents, DedupConfig())
     assert whole.equals(parts)
     assert facts == part_facts

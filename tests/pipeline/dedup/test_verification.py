@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from pipeline import store
 from pipeline.config import DedupConfig
-from pipeline.dedup.blocks import ShingleSets, plan_pairs
+from pipeline.dedup.blocks import plan_pairs
+from pipeline.dedup.placed import place
+from pipeline.dedup.sets import ShingleSets
 from pipeline.dedup.verification import verify_candidates, verify_pairs
 from pipeline.tables import CANDIDATE_PAIRS, CandidatePairs, Documents
 
@@ -76,7 +78,7 @@ def test_blocks_and_parts_change_nothing(
     sizes = pl.DataFrame({"doc_id": np.arange(24), "num_shingles": [len(text.split()) - 4 for text in texts]})
     pairs = [(a, b) for a in range(24) for b in range(a + 1, min(a + 4, 24))]
     config = DedupConfig(threshold=0.5, block_bytes=block_bytes)
-    found, facts = verify_candidates(candidates(pairs), documents, sizes, config, str(tmp_path / "sets"))
+    found, facts = verify_candidates(candidates(pairs), place(documents), sizes, config, str(tmp_path / "sets"))
     sets = [shingles_of(text) for text in texts]
     expected = {(a, b): len(sets[a] & sets[b]) / len(sets[a] | sets[b]) for a, b in pairs}
     assert {(a, b): jaccard for a, b, jaccard, *_ in found.rows()} == {pair: value for pair, value in expected.items() if value >= 0.5}
@@ -102,6 +104,6 @@ def test_no_candidates_verify_nothing(make_documents: Callable[..., Documents], 
     documents = store.publish_frame("documents", str(tmp_path / "documents"), make_documents(["one"]))
     (tmp_path / "documents" / "part-00000.parquet").unlink()
     sizes = pl.DataFrame({"doc_id": [0], "num_shingles": [1]})
-    found, facts = verify_candidates(candidates([]), documents, sizes, DedupConfig(), str(tmp_path / "sets"))
+    found, facts = verify_candidates(candidates([]), place(documents), sizes, DedupConfig(), str(tmp_path / "sets"))
     assert found.height == 0
     assert facts == {"num_compared": 0, "num_verified": 0, "num_blocks": 0}

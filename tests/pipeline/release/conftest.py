@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import combinations
 from typing import Any
@@ -22,11 +23,13 @@ from pipeline.tables import (
     DOCUMENT_FIELDS,
     DUPLICATE_PAIRS,
     REMOVALS,
+    REPEATED_SPANS,
     SINK_SCORES,
     Clusters,
     Decisions,
     DuplicatePairs,
     Removals,
+    RepeatedSpans,
     SinkScores,
 )
 
@@ -40,13 +43,14 @@ class Ledger:
     removals: Removals
     pairs: DuplicatePairs
     scores: SinkScores
+    spans: RepeatedSpans | None = None
 
     @property
     def tables(self) -> tuple[pl.DataFrame, Clusters, Removals, SinkScores]:
         return self.ids, self.clusters, self.removals, self.scores
 
     def decide(self, config: ReleaseConfig, *, with_pairs: bool = True) -> Decisions:
-        return decide(*self.tables, config, self.pairs if with_pairs else None)
+        return decide(*self.tables, config, self.pairs if with_pairs else None, self.spans)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def build_ledger(docs: Sequence[Doc], alike: frozenset[tuple[int, int]] = frozen
                 "source_id": [f"row-{number}" for number in range(len(docs))],
                 "content_hash": [_hash(doc.text) for doc in docs],
                 "row_hash": [_hash(doc) for doc in docs],
+                "num_bytes": [0 if doc.text is None else 1000 for doc in docs],
                 "is_empty": [doc.text is None for doc in docs],
             },
             schema={
@@ -83,6 +88,7 @@ def build_ledger(docs: Sequence[Doc], alike: frozenset[tuple[int, int]] = frozen
                 "source_id": pl.String,
                 "content_hash": pl.Binary,
                 "row_hash": pl.Binary,
+                "num_bytes": pl.Int64,
                 "is_empty": pl.Boolean,
             },
         ),
@@ -96,6 +102,26 @@ def build_ledger(docs: Sequence[Doc], alike: frozenset[tuple[int, int]] = frozen
         pairs=_pairs(docs, alike),
         scores=_scores(docs, cluster),
     )
+
+
+def with_texts(ledger: Ledger, texts: Sequence[str | None], min_documents: int = 2) -> Ledger:
+    """Return the ledger with the sizes of these texts, and as spans the words between `<` and `>` that stand in several documents."""
+    sizes = pl.Series("num_bytes", [len((text or "").encode()) for text in texts], dtype=pl.Int64)
+    found = [
+        (doc_id, len(text[: match.start()].encode()), len(text[: match.end()].encode()), match.group())
+        for doc_id, text in enumerate(texts)
+        if text
+        for match in re.finditer(r"<[^>]*>", text)
+    ]
+    frame = pl.DataFrame(found, schema={"doc_id": pl.Int64, "start": pl.Int64, "end": pl.Int64, "words": pl.String}, orient="row")
+    counted = frame.with_columns(
+        num_words=pl.col("words").str.split(" ").list.len().cast(pl.Int64),
+        span_hash=pl.Series([_hash("span", words) for words in frame["words"]], dtype=pl.Binary),
+        num_occurrences=pl.len().over("words").cast(pl.Int64),
+        num_documents=pl.col("doc_id").n_unique().over("words").cast(pl.Int64),
+    )
+    spans = REPEATED_SPANS.check(counted.filter(pl.col("num_documents") >= min_documents).drop("words"))
+    return replace(ledger, ids=ledger.ids.with_columns(sizes), spans=spans)
 
 
 def is_verified(a: Doc, b: Doc, alike: frozenset[tuple[int, int]]) -> bool:
@@ -188,6 +214,8 @@ class Kit:
 
     Doc = Doc
     ledger = staticmethod(build_ledger)
+    with_texts = staticmethod(with_texts)
+    replace = staticmethod(replace)
     is_verified = staticmethod(is_verified)
     store = staticmethod(store_documents)
     corpora = staticmethod(corpora)

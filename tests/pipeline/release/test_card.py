@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import given
@@ -10,7 +14,8 @@ from markdown_it import MarkdownIt
 
 from pipeline.config import ReleaseConfig
 from pipeline.release.card import escape, render_card
-from pipeline.release.filtering import FilteredData
+from pipeline.release.decisions import placed_spans
+from pipeline.release.filtering import FilteredData, filter_documents
 from pipeline.release.gates import judge
 from pipeline.store import Part
 
@@ -43,6 +48,55 @@ def test_the_card_counts_and_leaves_open_what_only_a_person_knows(card: str) -> 
     assert "| removal_recall | not measured |" in card
     assert "`sink_weight` is the training weight" in card
     assert card.count("_To be completed by a person._") == 6
+
+
+def _masked(kit: Any, folder: Path, policy: str = "mask") -> tuple[str, list[dict[str, Any]]]:
+    """Release four rows under a span policy; return the card and the rows as they read back."""
+    texts = ["Zürich: <one œuvre two> end", "<one œuvre two> 終わり", "前 <漢字 span> 後", "<漢字 span>"]
+    config = ReleaseConfig(spans=policy)
+    ledger = kit.with_texts(kit.ledger([kit.Doc(number) for number in range(4)]), texts)
+    user = pa.table({'bo"dy `x`': texts})
+    documents = kit.store(str(folder / "documents"), ledger.ids, user, 'bo"dy `x`')
+    decisions = ledger.decide(config)
+    placed = placed_spans(ledger.ids, decisions, ledger.spans, config)
+    filtered = filter_documents(documents, decisions, str(folder / "out"), config, placed=placed)
+    card = render_card("demo", ledger.ids, decisions, filtered, [], {}, config, 'bo"dy `x`')
+    return card, pq.read_table(folder / "out" / filtered.shards[0].path).to_pylist()
+
+
+def test_the_loss_mask_of_the_card_leaves_out_the_masked_spans(kit: Any, tmp_path: Path) -> None:
+    """Run as printed on every released row: the tokens that count are those which touch no masked byte."""
+    card, rows = _masked(kit, tmp_path)
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if "loss_mask" in block]
+
+    def tokenizer(text: str, return_offsets_mapping: bool) -> dict[str, Any]:
+        found = list(re.finditer(r"\s?\w+|\W", text))  # a token begins with the blank before its word
+        assert return_offsets_mapping
+        return {"input_ids": list(range(len(found))), "offset_mapping": [match.span() for match in found]}
+
+    num_masked = 0
+    for row in rows:
+        space: dict[str, Any] = {"rows": [row], "tokenizer": tokenizer}
+        exec(code, space)  # the example that trainers copy
+        text = row['bo"dy `x`']
+        data, offsets = text.encode(), space["tokens"]["offset_mapping"]
+        hidden = {at for span in row["sink_mask_spans"] for at in range(span["start"], span["end"])}
+        touched = [hidden & set(range(len(text[:a].encode()), len(text[:b].encode()))) for a, b in offsets]
+        assert space["labels"] == [-100 if bytes_ else token for token, bytes_ in enumerate(touched)]
+        assert set().union(*touched) == hidden
+        assert all(data[span["start"] : span["end"]].decode() in ("<one œuvre two>", "<漢字 span>") for span in row["sink_mask_spans"])
+        num_masked += bool(hidden)
+    assert num_masked == 2
+    assert "Here 2 rows mask" in card
+
+
+def test_the_card_says_what_was_cut(kit: Any, tmp_path: Path) -> None:
+    """Trimmed rows and bytes are told, and that texts differ from the input; no loss mask is offered."""
+    card, rows = _masked(kit, tmp_path, "trim")
+    assert "Repeated spans were cut out of 2 rows" in card
+    assert "their texts are not those of the input" in card
+    assert "loss_mask" not in card
+    assert sum(row['bo"dy `x`'].count("<") for row in rows) == 2
 
 
 def test_hostile_names_show_as_they_are_and_mark_up_nothing(card: str) -> None:

@@ -159,6 +159,52 @@ def test_evidence_is_canonical_json_with_short_numbers(kit: Any) -> None:
     assert evidence == json.dumps(json.loads(evidence), sort_keys=True, separators=(",", ":"))
 
 
+def test_a_row_with_a_repeated_span_is_masked_and_says_how_much_of_it(kit: Any) -> None:
+    """Spans, bytes, share of the text, most documents; the link stays in the evidence, which stays canonical."""
+    texts = ["<é a> plain text <b>", "<é a> other", "<b> more <b>", "<b>"]
+    ledger = kit.with_texts(kit.ledger([kit.Doc(number) for number in range(4)]), texts)
+    decisions = ledger.decide(ReleaseConfig(spans="mask"))
+    masked = decisions.filter(pl.col("action") == "mask")
+    assert set(masked["reason"]) == {"repeated_span"}
+    assert set(masked["weight"]) == {1.0}
+    told = [json.loads(evidence) for evidence in masked["evidence"]]
+    assert sum(row["span_count"] for row in told) == 2 - 1 + 4 - 1
+    assert sum(row["span_bytes"] for row in told) == 6 + 3 * 3
+    for row, doc_id, evidence in zip(told, masked["doc_id"], masked["evidence"], strict=True):
+        assert row["span_share"] == round(row["span_bytes"] / len(texts[doc_id].encode()), 6)
+        assert (row["span_policy"], row["rule"], row["link"]) == ("mask", "keep", "none")
+        assert evidence == json.dumps(row, sort_keys=True, separators=(",", ":"))
+    assert {row["span_max_documents"] for row in told} <= {2, 3}
+    kept = decisions.filter(pl.col("action") == "keep")
+    assert not kept["evidence"].str.contains("span").any()
+    trimmed = ledger.decide(ReleaseConfig(spans="trim"))
+    assert trimmed["action"].to_list() == decisions["action"].to_list()
+    assert ledger.decide(ReleaseConfig())["action"].to_list() == ["keep"] * 4
+
+
+def test_a_sinks_reason_comes_before_a_spans_and_both_are_told(kit: Any) -> None:
+    """Weight and spans travel together; an abstention stays a review; a dropped row has no spans; an undecided score is masked."""
+    scores = [(1.0, 0.0, True), (0.5, 0.0, False), (0.9, 0.6, True)]
+    for number, (action, reason, rule) in enumerate(
+        [
+            ("downweight", "sink_risk", "downweight"),
+            ("review", "outside_support", "outside_support"),
+            ("mask", "repeated_span", "keep_undecided"),
+        ]
+    ):
+        docs = [kit.Doc(text, score=scores[number]) for text in range(3)]
+        decisions = kit.with_texts(kit.ledger(docs), ["<a>"] * 3).decide(ReleaseConfig(spans="mask"))
+        rows = [_row(decisions, doc_id) for doc_id in range(3)]
+        acting = [row for row in rows if row["evidence"].get("span_count")]
+        assert len(acting) == 2
+        assert {(row["action"], row["reason"], row["evidence"]["rule"]) for row in acting} == {(action, reason, rule)}
+    dropped = kit.with_texts(kit.ledger([kit.Doc(n, score=(1.0, 0.0, True)) for n in range(4)]), ["<a>"] * 4).decide(
+        DROP.model_copy(update={"spans": "mask"})
+    )
+    assert sorted(dropped["action"]) == ["downweight", "downweight", "drop", "drop"]
+    assert dropped.filter(pl.col("evidence").str.contains("span_count"))["action"].to_list() == ["downweight"]
+
+
 def test_tables_of_other_documents_are_refused(kit: Any) -> None:
     """Scores of fewer documents, scores that are no numbers and removals that name a removed copy each say so."""
     ledger = kit.ledger([kit.Doc(0, "a"), kit.Doc(0, "b"), kit.Doc(0, "c")])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from pipeline.config import ReleaseConfig
 from pipeline.errors import InputError, TableError
 from pipeline.release.card import render_card
+from pipeline.release.decisions import placed_spans
 from pipeline.release.filtering import FilteredData, filter_documents
 
 FEATURES = {
@@ -70,6 +72,18 @@ def _filtered(kit: Any, folder: Path, user: pa.Table, docs: list[Any], config: R
     documents = kit.store(str(folder / "documents"), ledger.ids, user, text_column, rows_per_part)
     decisions = ledger.decide(config)
     return filter_documents(documents, decisions, str(folder / "out"), config, ledger.scores, ledger.clusters)
+
+
+def _treated(kit: Any, folder: Path, texts: list[str | None], policy: str, **settings: Any) -> tuple[FilteredData, pa.Table]:
+    """Release rows whose texts hold `<repeated spans>`; return what was written and read back."""
+    config = ReleaseConfig(spans=policy, **settings)
+    ledger = kit.with_texts(kit.ledger([kit.Doc(None if text is None else n) for n, text in enumerate(texts)]), texts)
+    user = pa.table({"body": pa.array(texts, pa.string()), "n": pa.array(range(len(texts)), pa.int16())})
+    documents = kit.store(str(folder / "documents"), ledger.ids, user, "body", 2)
+    decisions = ledger.decide(config)
+    placed = placed_spans(ledger.ids, decisions, ledger.spans, config)
+    filtered = filter_documents(documents, decisions, str(folder / "out"), config, placed=placed)
+    return filtered, pa.concat_tables([pq.read_table(folder / "out" / shard.path) for shard in filtered.shards])
 
 
 def _docs(kit: Any, count: int, *, empty: tuple[int, ...] = (), sinks: tuple[int, ...] = ()) -> list[Any]:
@@ -134,6 +148,82 @@ def test_a_weight_travels_only_where_a_decision_needs_it(kit: Any, tmp_path: Pat
     table = pq.read_table(tmp_path / "1" / "out" / weighed.shards[0].path)
     assert table.to_pydict() == {"text": ["a", "b", "c"], "sink_weight": [1.0, 0.1, 1.0]}
     assert _filtered(kit, tmp_path / "2", user, _docs(kit, 3), ReleaseConfig()).columns == ("text",)
+
+
+def test_masked_rows_carry_their_spans_and_their_text_untouched(kit: Any, tmp_path: Path) -> None:
+    """Bytes of the released text, sorted, touching ones as one; an empty list in every other row; no column where nothing is masked."""
+    texts = ["é <a é> x <a é><b>", None, "<a é> ü", "<b> y"]
+    filtered, table = _treated(kit, tmp_path / "1", texts, "mask")
+    assert filtered.columns == ("body", "n", "sink_mask_spans")
+    assert table.schema.field("sink_mask_spans").type == pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64())]))
+    assert table["body"].to_pylist() == [text for text in texts if text]
+    rows = table.to_pylist()
+    hidden = [[row["body"].encode()[span["start"] : span["end"]].decode() for span in row["sink_mask_spans"]] for row in rows]
+    assert sum(part.count("<a é>") for parts in hidden for part in parts) == 2
+    assert sum(part.count("<b>") for parts in hidden for part in parts) == 1
+    counts = filtered.spans
+    assert (counts.policy, counts.rows_masked, counts.rows_trimmed) == ("mask", sum(map(bool, hidden)), 0)
+    assert counts.bytes_masked == sum(len(part.encode()) for parts in hidden for part in parts) == 2 * 6 + 3
+    assert _treated(kit, tmp_path / "2", texts, "report")[0].columns == ("body", "n")
+    assert _treated(kit, tmp_path / "3", ["<a>", "<b>"], "mask")[0].columns == ("body", "n")
+
+
+def test_trimmed_rows_lose_their_spans_and_say_how_many_bytes(kit: Any, tmp_path: Path) -> None:
+    """Only the text changes, types stay, nothing is left to mask, and bytes before less bytes after are counted."""
+    texts = ["é <a é> x", "<a é>", "y\n<a é>\nz", None]
+    filtered, table = _treated(kit, tmp_path, texts, "trim")
+    assert filtered.columns == ("body", "n")
+    assert table.schema == pa.schema([("body", pa.string()), ("n", pa.int16())])
+    assert table["n"].to_pylist() == [0, 1, 2]
+    released = table["body"].to_pylist()
+    assert "".join(released).count("<a é>") == 1
+    assert all(new in (old, cut) for new, old, cut in zip(released, texts[:3], ["é x", "", "y\nz"], strict=True))
+    lost = sum(len(text.encode()) for text in texts if text) - sum(len(text.encode()) for text in released)
+    counts = filtered.spans
+    assert (counts.rows_trimmed, counts.bytes_trimmed, counts.rows_emptied) == (2, lost, released.count(""))
+    assert (counts.rows_masked, counts.bytes_masked) == (0, 0)
+
+
+def test_a_users_own_mask_column_is_an_error_only_once_ours_is_needed(kit: Any, tmp_path: Path) -> None:
+    """The name has to be free where a row is masked."""
+    ledger = kit.with_texts(kit.ledger(_docs(kit, 2)), ["<a>", "<a>"])
+    user = pa.table({"text": ["<a>", "<a>"], "sink_mask_spans": ["mine", "too"]})
+    documents = kit.store(str(tmp_path / "documents"), ledger.ids, user, "text")
+    for policy, refusal in (
+        ("trim", nullcontext()),
+        ("mask", pytest.raises(InputError, match="already has a column named sink_mask_spans")),
+    ):
+        config = ReleaseConfig(spans=policy)
+        decisions = ledger.decide(config)
+        with refusal:
+            placed = placed_spans(ledger.ids, decisions, ledger.spans, config)
+            filter_documents(documents, decisions, str(tmp_path / policy), config, placed=placed)
+
+
+def test_spans_that_were_not_decided_on_are_refused(kit: Any, tmp_path: Path) -> None:
+    """Masked rows without spans, and spans in rows that no decision masks, stop the writing."""
+    config = ReleaseConfig(spans="mask")
+    ledger = kit.with_texts(kit.ledger(_docs(kit, 2)), ["<a>", "<a>"])
+    documents = kit.store(str(tmp_path / "documents"), ledger.ids, pa.table({"text": ["<a>", "<a>"]}), "text")
+    decisions = ledger.decide(config)
+    placed = placed_spans(ledger.ids, decisions, ledger.spans, config)
+    with pytest.raises(TableError, match=r"spans and decisions differ.*1 masked row\(s\) without spans, 0 row"):
+        filter_documents(documents, decisions, str(tmp_path / "out"), config)
+    with pytest.raises(TableError, match=r"0 masked row\(s\) without spans, 1 row\(s\) with spans that no decision names"):
+        filter_documents(documents, ledger.decide(ReleaseConfig()), str(tmp_path / "out"), config, placed=placed)
+
+
+def test_hugging_face_datasets_reads_masked_spans_as_lists_of_pairs(kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The column comes out as a trainer expects it, masked or not."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    filtered, table = _treated(kit, tmp_path, ["<a> x", "y <a>", "z"], "mask", rows_per_shard=2)
+    assert len(filtered.shards) == 2
+    files = [str(tmp_path / "out" / shard.path) for shard in filtered.shards]
+    loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    assert [row["sink_mask_spans"] for row in loaded] == table["sink_mask_spans"].to_pylist()
+    assert sum(len(row["sink_mask_spans"]) for row in loaded) == 1
 
 
 def test_extra_columns_come_when_asked_under_our_prefix(kit: Any, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from pipeline.config import ReleaseConfig
-from pipeline.release.gates import Gate, Measure, judge, measured, verdict_of
+from pipeline.release.gate import Gate, Measure, measured, verdict_of
+from pipeline.release.gates import judge
 
 
 def _judged(kit: Any, docs: list[Any], alike: frozenset[tuple[int, int]] = frozenset(), **given_: Any) -> dict[str, Gate]:

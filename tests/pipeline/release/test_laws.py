@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import ReleaseConfig
-from pipeline.release.decisions import is_released
+from pipeline.release.decisions import is_released, placed_spans
 from pipeline.release.filtering import filter_documents
 from pipeline.release.gates import judge
 
@@ -24,6 +25,8 @@ CONFIGS = st.builds(
     hold_review=st.booleans(),
     rows_per_shard=st.sampled_from([1, 3, 100]),
 )
+PIECES = st.sampled_from(["alpha", "bêta", "γ", "<one>", "<two é>", "<漢字 three>"])
+TEXTS = st.lists(st.tuples(PIECES, st.sampled_from([" ", "\n", "\n\n "])).map("".join), min_size=1, max_size=6).map("".join)
 
 
 @settings(max_examples=80, deadline=None)
@@ -91,3 +94,77 @@ def test_rows_in_are_rows_kept_plus_rows_removed(kit: Any, data: st.DataObject, 
     gates = judge(ledger.ids, ledger.clusters, ledger.scores, decisions, filtered.rows_by_source, config)
     assert gates[0].status == "pass"
     assert gates[1].status == ("pass" if released else "fail")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), config=CONFIGS, policy=st.sampled_from(["mask", "trim"]))
+def test_a_repeated_span_is_learnt_at_most_once(kit: Any, data: st.DataObject, config: ReleaseConfig, policy: str) -> None:
+    """Of each span one occurrence stays in all released rows; all words outside spans stay; rows add up; masks lie inside the text."""
+    docs, alike, max_copies = data.draw(kit.corpora())
+    config = config.model_copy(update={"spans": policy})
+    by_number = data.draw(st.lists(TEXTS, min_size=8, max_size=8))
+    texts = [None if doc.text is None else by_number[doc.text] for doc in docs]
+    ledger = kit.with_texts(kit.ledger(docs, alike, max_copies), texts)
+    decisions = ledger.decide(config)
+    placed = placed_spans(ledger.ids, decisions, ledger.spans, config)
+    user = pa.table({"text": pa.array(texts, pa.string()), "number": pa.array(range(len(docs)), pa.int32())})
+    with tempfile.TemporaryDirectory() as folder:
+        documents = kit.store(f"{folder}/documents", ledger.ids, user, "text", 3)
+        filtered = filter_documents(documents, decisions, f"{folder}/out", config, placed=placed)
+        rows = [row for shard in filtered.shards for row in pl.read_parquet(f"{folder}/out/{shard.path}", memory_map=False).to_dicts()]
+    released = decisions.filter(is_released(config))["doc_id"].to_list()
+    assert [row["number"] for row in rows] == released
+    assert judge(ledger.ids, ledger.clusters, ledger.scores, decisions, filtered.rows_by_source, config)[0].status == "pass"
+    repeated = {
+        texts[doc][slice(*_characters(texts[doc], start, end))] for doc, start, end in ledger.spans.select("doc_id", "start", "end").rows()
+    }
+    had = Counter(span for doc in released for span in re.findall(r"<[^>]*>", texts[doc] or "") if span in repeated)
+    left = Counter(span for row in rows for span in re.findall(r"<[^>]*>", _learnt(row)) if span in repeated)
+    assert left == dict.fromkeys(had, 1)
+    for row in rows:
+        before = texts[row["number"]] or ""
+        assert policy == "trim" or (row["text"] or "") == before
+        assert _outside(_learnt(row), repeated) == _outside(before, repeated)
+    asked = decisions.filter(pl.col("evidence").str.contains("span_bytes"))
+    told = asked["evidence"].str.json_path_match("$.span_bytes").cast(pl.Int64).sum()
+    assert (filtered.spans.rows_masked + filtered.spans.rows_trimmed) == asked.height
+    assert filtered.spans.bytes_masked == (told if policy == "mask" else 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), config=CONFIGS, policy=st.sampled_from(["mask", "trim"]))
+def test_the_order_of_files_decides_nothing_about_spans(kit: Any, data: st.DataObject, config: ReleaseConfig, policy: str) -> None:
+    """Law 4 for spans: under other ids the same rows act on the same bytes."""
+    docs, alike, max_copies = data.draw(kit.corpora())
+    config = config.model_copy(update={"spans": policy})
+    by_number = data.draw(st.lists(TEXTS, min_size=8, max_size=8))
+    outcomes = []
+    for order in (docs, data.draw(st.permutations(docs))):
+        texts = [None if doc.text is None else by_number[doc.text] for doc in order]
+        ledger = kit.with_texts(kit.ledger(order, alike, max_copies), texts)
+        decisions = ledger.decide(config)
+        joined = decisions.join(ledger.ids, on="doc_id").select("row_hash", "action", "weight", "reason", "evidence")
+        placed = placed_spans(ledger.ids, decisions, ledger.spans, config).join(ledger.ids, on="doc_id")
+        outcomes.append((sorted(joined.rows()), sorted(placed.select("row_hash", "start", "end", "is_first").rows())))
+    assert outcomes[0] == outcomes[1]
+
+
+def _characters(text: str, start: int, end: int) -> tuple[int, int]:
+    return len(text.encode()[:start].decode()), len(text.encode()[:end].decode())
+
+
+def _learnt(row: dict[str, Any]) -> str:
+    """Return what a trainer learns of a row: its text without the masked spans, which have to be whole characters inside it."""
+    data, at, left = (row["text"] or "").encode(), 0, ""
+    for span in row.get("sink_mask_spans", []):
+        assert at <= span["start"] < span["end"] <= len(data)
+        assert data[span["start"] : span["end"]].decode()
+        left += data[at : span["start"]].decode()
+        at = span["end"]
+    return left + data[at:].decode()
+
+
+def _outside(text: str, repeated: set[str]) -> list[str]:
+    for span in repeated:
+        text = text.replace(span, " ")
+    return text.split()

@@ -11,8 +11,9 @@ import pytest
 
 from pipeline.config import ReleaseConfig
 from pipeline.errors import IntegrityError
+from pipeline.release.decisions import placed_spans
 from pipeline.release.filtering import filter_documents
-from pipeline.release.gates import Gate
+from pipeline.release.gate import Gate
 from pipeline.release.manifest import clear_staging, publish_release, seal, staging_folder, verify_release
 from pipeline.store import file_digest
 
@@ -163,6 +164,26 @@ def test_an_object_store_gets_the_seal_last_and_a_cut_copy_is_no_release(kit: An
     assert copied[-1].endswith("/_SUCCESS")
     assert not memory.exists("bucket/demo/.staging-run-1")
     memory.rm("bucket", recursive=True)
+
+
+@pytest.mark.parametrize("policy", ["mask", "trim"])
+def test_the_manifest_counts_what_was_masked_or_cut(kit: Any, tmp_path: Path, policy: str) -> None:
+    """Rows and bytes, before and after publishing; shards of other texts have other digests."""
+    config, texts = ReleaseConfig(spans=policy), ["<a b> x", "y <a b>", "z"]
+    ledger = kit.with_texts(kit.ledger([kit.Doc(number) for number in range(3)]), texts)
+    documents = kit.store(str(tmp_path / "documents"), ledger.ids, pa.table({"text": texts}), "text")
+    decisions = ledger.decide(config)
+    placed = placed_spans(ledger.ids, decisions, ledger.spans, config)
+    filtered = filter_documents(documents, decisions, str(tmp_path / ".staging-run-1"), config, placed=placed)
+    plain = filter_documents(documents, ledger.decide(ReleaseConfig()), str(tmp_path / "plain"), ReleaseConfig())
+    assert [shard.num_rows for shard in filtered.shards] == [shard.num_rows for shard in plain.shards] == [3]
+    assert filtered.shards[0].digest != plain.shards[0].digest
+    seal(filtered, "demo", "# card\n", [PASSED], PARENTS)
+    manifest = publish_release(filtered.folder, str(tmp_path / "run-1")).manifest
+    done, other = ("masked", "trimmed") if policy == "mask" else ("trimmed", "masked")
+    lost = 5 if policy == "mask" else 6  # with the blank beside it
+    counts = {"policy": policy, f"rows_{done}": 1, f"bytes_{done}": lost, f"rows_{other}": 0, f"bytes_{other}": 0, "rows_emptied": 0}
+    assert manifest.spans == counts
 
 
 def test_the_same_parents_give_the_same_bytes(kit: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,19 @@ HOSTILE = (
     "مرحبا بالعالم 你好,世界 😀",
 )
 MakeInputs = Callable[..., SummaryInputs]
+WithSpans = Callable[..., SummaryInputs]
 
 
 @pytest.fixture(scope="session")
 def make_inputs() -> MakeInputs:
     """Return the generator of synthetic audits."""
     return synthetic_inputs
+
+
+@pytest.fixture(scope="session")
+def with_spans() -> WithSpans:
+    """Return what adds repeated spans to a synthetic audit."""
+    return synthetic_spans
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +107,35 @@ def synthetic_inputs(num_rows: int = 4_000, seed: int = 7, evaluated: bool = Tru
         digests={"input": "9c0f" * 8, "decisions": "a81b" * 8, "filtered": "77e2" * 8},
         command="sinkaudit run audit.yaml --set dedup.threshold=0.8",
     )
+
+
+def synthetic_spans(inputs: SummaryInputs, policy: str = "mask") -> SummaryInputs:
+    """Return the audit with spans of 30 kinds in every seventh row that deduplication left, two of which overlap, and what was done."""
+    left = inputs.decisions.filter(~pl.col("reason").is_in(["empty", "exact_duplicate", "near_duplicate"]))
+    docs = (
+        inputs.ids.join(left, on="doc_id", how="semi").filter((pl.col("doc_id") % 7 == 0) & (pl.col("num_bytes") > 100))["doc_id"].to_list()
+    )
+    # the kinds come in very different numbers, the last one once
+    kinds = [min(int(doc**0.5) % 40, 30) for doc in docs]
+    rows = [(doc, 0, 40 + kind, kind) for doc, kind in zip(docs, kinds, strict=True)] + [(doc, 30, 60, 99) for doc in docs[::2]]
+    rows.append((docs[0], 70, 90, 777))
+    frame = pl.DataFrame(rows, schema={"doc_id": pl.Int64, "start": pl.Int64, "end": pl.Int64, "kind": pl.Int64}, orient="row")
+    spans = frame.with_columns(
+        num_words=(pl.col("end") - pl.col("start")) // 2,
+        span_hash=pl.Series([f"{kind:016d}".encode() for kind in frame["kind"]], dtype=pl.Binary),
+        num_occurrences=pl.len().over("kind").cast(pl.Int64) * 2,
+        num_documents=pl.len().over("kind").cast(pl.Int64),
+    )
+    done = {"policy": policy, "rows_masked": 0, "bytes_masked": 0, "rows_trimmed": 0, "bytes_trimmed": 0, "rows_emptied": 0}
+    if policy != "report":
+        done |= (
+            {"rows_masked": 31, "bytes_masked": 5_431}
+            if policy == "mask"
+            else {"rows_trimmed": 29, "bytes_trimmed": 4_129, "rows_emptied": 3}
+        )
+    facts = {**inputs.facts, "spans": {"num_windows": 12_345}, "filtered": done}
+    config = inputs.config.model_copy(update={"release": inputs.config.release.model_copy(update={"spans": policy})})
+    return replace(inputs, spans=tables.REPEATED_SPANS.check(spans.drop("kind")), facts=facts, config=config)
 
 
 TIMING = (

@@ -17,7 +17,7 @@ from pipeline.report.render import MAX_BYTES, index_entry, render_index, render_
 from pipeline.report.summary import SummaryInputs, build_summary, wanted_excerpts
 
 if TYPE_CHECKING:
-    from tests.pipeline.report.conftest import MakeInputs
+    from tests.pipeline.report.conftest import MakeInputs, WithSpans
 
 Samples = list[dict[str, Any]]
 SECTIONS = (
@@ -50,8 +50,8 @@ class Outline(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def inputs(make_inputs: MakeInputs) -> SummaryInputs:
-    return make_inputs()
+def inputs(make_inputs: MakeInputs, with_spans: WithSpans) -> SummaryInputs:
+    return with_spans(make_inputs())
 
 
 @pytest.fixture(scope="module")

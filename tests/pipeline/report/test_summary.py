@@ -16,14 +16,14 @@ import pipeline.report
 from pipeline.report.summary import SummaryInputs, build_summary, wanted_excerpts
 
 if TYPE_CHECKING:
-    from tests.pipeline.report.conftest import MakeInputs
+    from tests.pipeline.report.conftest import MakeInputs, WithSpans
 
 SCHEMA = json.loads((Path(pipeline.report.__path__[0]) / "summary.schema.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def inputs(make_inputs: MakeInputs) -> SummaryInputs:
-    return make_inputs()
+def inputs(make_inputs: MakeInputs, with_spans: WithSpans) -> SummaryInputs:
+    return with_spans(make_inputs())
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_rows_shown_stay_within_the_limit(make_inputs: MakeInputs) -> None:
 
 def test_order_of_rows_does_not_matter(inputs: SummaryInputs, summary: dict[str, Any]) -> None:
     """Shuffled frames give the same summary."""
-    names = ("ids", "clusters", "removals", "duplicate_pairs", "scores", "decisions", "proxies")
+    names = ("ids", "clusters", "removals", "duplicate_pairs", "scores", "decisions", "proxies", "spans")
     shuffled: dict[str, Any] = {name: getattr(inputs, name).sample(fraction=1.0, shuffle=True, seed=3) for name in names}
     assert json.dumps(build_summary(replace(inputs, **shuffled))) == json.dumps(summary)
 

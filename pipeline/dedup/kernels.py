@@ -1,0 +1,272 @@
+"""From normalised text to shingle hashes and their minima, compiled; what the hashes are says `shingles`, what the minima are `signatures`.
+
+Blanks are found 64 bytes at a time as the bits of one word, so that where a word begins does not wait for the hash of the one before;
+of every document the hashes are rolled, mixed and reduced while they are still near the processor. All kernels share this file because
+numba's cache sees changes of a function's own file only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from pipeline.text import Bytes, Offsets
+
+Hashes = npt.NDArray[np.uint64]
+Words32 = npt.NDArray[np.uint32]
+
+SEED = np.uint64(0x243F6A8885A308D3)
+CHUNK = np.uint64(0x9E3779B97F4A7C15)
+LENGTH = np.uint64(0xA0761D6478BD642F)
+STEP = np.uint64(0xD6E8FEB86659FD93)
+FMIX = np.uint64(0xFF51AFD7ED558CCD)
+
+ZERO, ONE, EIGHT, SIXTEEN = np.uint64(0), np.uint64(1), np.uint64(8), np.uint64(16)
+WIDE, ALL = np.uint64(64), np.uint64(0xFFFFFFFFFFFFFFFF)
+HALF = np.uint64(32)
+SMALL_SORT = 24
+"""Run of hashes that insertion sorts faster than anything else."""
+
+
+@intrinsic
+def _load(_: Any, data: Any, at: Any) -> Any:
+    """Read eight bytes from byte `at` on, the first in the lowest place, wherever they lie: numba reads only what is aligned."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        word = builder.bitcast(builder.gep(start, [arguments[1]]), ir.IntType(64).as_pointer())
+        return builder.load(word, align=1)
+
+    return types.uint64(data, at), generate
+
+
+@intrinsic
+def _find_blanks(_: Any, data: Any, at: Any) -> Any:
+    """Return a bit for each of the 64 bytes from byte `at` on that is a blank, the first in the lowest place."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        chunk_type = ir.VectorType(ir.IntType(8), 64)
+        chunk = builder.load(builder.bitcast(builder.gep(start, [arguments[1]]), chunk_type.as_pointer()), align=1)
+        return builder.bitcast(builder.icmp_unsigned("==", chunk, ir.Constant(chunk_type, [32] * 64)), ir.IntType(64))
+
+    return types.uint64(data, at), generate
+
+
+@intrinsic
+def _count_trailing_zeros(_: Any, value: Any) -> Any:
+    """Return the place of the lowest set bit, 64 if there is none."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(value), generate
+
+
+@njit(cache=True, nogil=True)
+def hash_all(data: Bytes, offsets: Offsets, spaceless: npt.NDArray[np.bool_], ngram: int) -> tuple[Hashes, Offsets]:
+    """Return every document's shingle hashes in order of appearance, and where each document's begin."""
+    longest, most = _count_units(offsets, spaceless)
+    # memory that is never touched costs nothing
+    hashes, units = np.empty(most, np.uint64), np.empty(longest, np.uint64)
+    out_offsets = np.zeros(len(offsets), np.int64)
+    for document in range(len(spaceless)):
+        start, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])
+        num_units = _hash_characters(data, start, end, units) if spaceless[document] else _hash_words(data, start, end, units)
+        own = hashes[out_offsets[document] :]
+        out_offsets[document + 1] = out_offsets[document] + _roll(units, num_units, ngram, own)
+    return hashes[: out_offsets[-1]], out_offsets
+
+
+@njit(cache=True, nogil=True)
+def sign_all(
+    data: Bytes, offsets: Offsets, spaceless: npt.NDArray[np.bool_], ngram: int, a: Words32, b: Words32, signatures: Words32
+) -> Offsets:
+    """Write every document's minima to `signatures` (documents, len(a)), len(a) a multiple of 4; return how many shingles each has."""
+    longest, _ = _count_units(offsets, spaceless)
+    units, hashes, mixed = np.empty(longest, np.uint64), np.empty(longest, np.uint64), np.empty(longest, np.uint32)
+    counts = np.empty(len(spaceless), np.int64)
+    for document in range(len(spaceless)):
+        start, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])
+        num_units = _hash_characters(data, start, end, units) if spaceless[document] else _hash_words(data, start, end, units)
+        counts[document] = _roll(units, num_units, ngram, hashes)
+        own = mixed[: counts[document]]
+        _mix(hashes, own)
+        _keep_minima(own, a, b, signatures[document])
+    return counts
+
+
+@njit(cache=True, nogil=True)
+def minima(hashes: Hashes, offsets: Offsets, a: Words32, b: Words32) -> Words32:
+    """Return the minima (documents, len(a)) of documents whose shingle hashes lie one after another; len(a) is a multiple of 4."""
+    signatures = np.empty((len(offsets) - 1, len(a)), np.uint32)
+    mixed = np.empty(len(hashes), np.uint32)
+    _mix(hashes, mixed)
+    for document in range(len(signatures)):
+        _keep_minima(mixed[offsets[document] : offsets[document + 1]], a, b, signatures[document])
+    return signatures
+
+
+@njit(cache=True, nogil=True)
+def _count_units(offsets: Offsets, spaceless: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """Return the most units that one document and that all may have: every unit but the last is followed by a blank, or is a character."""
+    longest, most = 0, 0
+    for document in range(len(spaceless)):
+        size = offsets[document + 1] - offsets[document]
+        units = size if spaceless[document] else (size + 1) // 2
+        longest, most = max(longest, units), most + units
+    return longest, most
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add_chunk(h: np.uint64, chunk: np.uint64, size: np.uint64) -> np.uint64:
+    # two shifts, because a shift by 64 is undefined
+    half = (EIGHT - size) << np.uint64(2)
+    h = (h ^ (chunk & ((ALL >> half) >> half))) * CHUNK
+    return h ^ (h >> HALF)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _hash_unit(data: Bytes, begin: np.uint64, size: np.uint64) -> np.uint64:
+    h = _add_chunk(SEED, _load(data, begin), min(size, EIGHT))
+    done = EIGHT
+    while done < size:
+        h = _add_chunk(h, _load(data, begin + done), min(size - done, EIGHT))
+        done += EIGHT
+    h = (h ^ (size * LENGTH)) * FMIX
+    return h ^ (h >> HALF)
+
+
+@njit(cache=True, nogil=True)
+def _hash_words(data: Bytes, start: np.uint64, end: np.uint64, out: Hashes) -> int:
+    word, begin, chunk = ZERO, start, start
+    while chunk < end:
+        blanks = _find_blanks(data, chunk)
+        if end - chunk < WIDE:
+            blanks &= (ONE << (end - chunk)) - ONE
+        while blanks:
+            blank = chunk + _count_trailing_zeros(blanks)
+            blanks &= blanks - ONE
+            out[word] = _hash_unit(data, begin, blank - begin)
+            word += ONE
+            begin = blank + ONE
+        chunk += WIDE
+    if begin < end:
+        out[word] = _hash_unit(data, begin, end - begin)
+        word += ONE
+    return int(np.int64(word))
+
+
+@njit(cache=True, nogil=True)
+def _hash_characters(data: Bytes, start: np.uint64, end: np.uint64, out: Hashes) -> int:
+    i, character = start, ZERO
+    while i < end:
+        lead = data[i]
+        size = np.uint64(1 if lead < 0x80 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4)
+        if lead != 32:
+            out[character] = _hash_unit(data, i, size)
+            character += ONE
+        i += size
+    return int(np.int64(character))
+
+
+@njit(cache=True, nogil=True)
+def _roll(units: Hashes, num_units: int, ngram: int, out: Hashes) -> int:
+    """Write the hashes of all runs of `ngram` units, or of the only shorter one, and return how many there are."""
+    if num_units == 0:
+        return 0
+    h, top = ZERO, ONE
+    for i in range(min(ngram, num_units)):
+        h = h * STEP + units[i]
+        top *= STEP
+    out[0] = h
+    into, width = ZERO, np.uint64(ngram)
+    for i in range(width, np.uint64(num_units)):
+        h = h * STEP + (units[i] - units[i - width] * top)
+        into += ONE
+        out[into] = h
+    return int(np.int64(into)) + 1
+
+
+@njit(cache=True, nogil=True)
+def _mix(hashes: Hashes, mixed: Words32) -> None:
+    # Source: MurmurHash3, fmix32, Appleby 2011
+    for i in range(len(mixed)):
+        h = np.uint32(hashes[i])
+        h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+        h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+        mixed[i] = h ^ (h >> np.uint32(16))
+
+
+@njit(cache=True, nogil=True)
+def _keep_minima(shingles: Words32, a: Words32, b: Words32, signature: Words32) -> None:
+    """Keep four running minima in registers: permutations outside, shingles inside, which vectorises eight wide."""
+    for k in range(0, len(a), 4):
+        a0, a1, a2, a3 = a[k], a[k + 1], a[k + 2], a[k + 3]
+        b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+        m0 = m1 = m2 = m3 = np.uint32(0xFFFFFFFF)
+        for i in range(len(shingles)):
+            h = shingles[i]
+            m0 = min(m0, np.uint32(a0 * h + b0))
+            m1 = min(m1, np.uint32(a1 * h + b1))
+            m2 = min(m2, np.uint32(a2 * h + b2))
+            m3 = min(m3, np.uint32(a3 * h + b3))
+        signature[k], signature[k + 1], signature[k + 2], signature[k + 3] = m0, m1, m2, m3
+
+
+@njit(cache=True, nogil=True)
+def sort_and_unique(hashes: Hashes, offsets: Offsets) -> tuple[Hashes, Offsets]:
+    """Sort each document by buckets of its hashes' upper bits, about one hash in each: they are as even as random numbers."""
+    out_offsets = np.zeros(len(offsets), np.int64)
+    longest = 0
+    for document in range(len(offsets) - 1):
+        longest = max(longest, offsets[document + 1] - offsets[document])
+    ends, sorted_hashes = np.zeros(2 * longest + 2, np.uint32), np.empty(longest, np.uint64)
+    sets = np.empty(offsets[-1] - offsets[0], np.uint64)
+    written = 0
+    for document in range(len(offsets) - 1):
+        own = hashes[offsets[document] : offsets[document + 1]]
+        bits = 1
+        while (1 << bits) < len(own):
+            bits += 1
+        shift = np.uint64(64 - bits)
+        num_buckets = (1 << bits) + 1
+        ends[:num_buckets] = 0
+        for value in own:
+            ends[np.int64(value >> shift) + 1] += 1
+        for bucket in range(1, num_buckets):
+            ends[bucket] += ends[bucket - 1]
+        for value in own:
+            place = np.int64(value >> shift)
+            sorted_hashes[ends[place]] = value
+            ends[place] += 1
+        _finish_sort(sorted_hashes[: len(own)], ends[: num_buckets - 1])
+        for i in range(len(own)):
+            if i == 0 or sorted_hashes[i] != sorted_hashes[i - 1]:
+                sets[written] = sorted_hashes[i]
+                written += 1
+        out_offsets[document + 1] = written
+    return sets[:written].copy(), out_offsets
+
+
+@njit(cache=True, nogil=True)
+def _finish_sort(values: Hashes, ends: npt.NDArray[np.uint32]) -> None:
+    """Sort values that stand in the right buckets, which end at `ends`."""
+    start = 0
+    for bucket in range(len(ends)):
+        end = int(ends[bucket])
+        if end - start > SMALL_SORT:
+            values[start:end].sort()
+        else:
+            for i in range(start + 1, end):
+                value, at = values[i], i
+                while at > start and values[at - 1] > value:
+                    values[at] = values[at - 1]
+                    at -= 1
+                values[at] = value
+        start = end

@@ -1,0 +1,209 @@
+"""Repeated spans: runs of words that several kept documents hold word for word, though they differ as wholes.
+
+Licence headers, navigation bars, mail footers: MinHash on documents cannot see them, and they are what models recite. A window is
+`min_span_words` units in a row; it is repeated if `min_span_documents` clusters hold it. Consecutive repeated windows of a document are
+one span, as long as it can be.
+
+1. Every kept document is read once, and the anchors of its windows, one for about nine, are counted out of core.
+2. Documents that hold an anchor of enough clusters are read again; their windows with such an anchor are counted in the same way.
+3. Runs of repeated windows become spans, in bytes of the user's own text. Where two runs overlap but their windows do not follow one
+   another, nobody else need hold both in a row: they stay two spans.
+
+Every occurrence of a repeated window is found and counted. What hashing could get wrong is to take different windows for equal: among a
+billion, the chance that any two share a 64-bit hash is one in forty, and a false span needs `min_span_documents` clusters to do so.
+Memory holds a part's documents, one partition of anchors or windows, whose number grows with the corpus, and a few numbers a document.
+
+Source: Lee et al. 2022, Deduplicating Training Data Makes Language Models Better, section 4.1 (repeated substrings); here on words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+from blake3 import blake3
+
+from pipeline.config import DedupConfig
+from pipeline.dedup.facts import Facts
+from pipeline.dedup.shuffle import Rows
+from pipeline.dedup.span_counts import Tally, documents_of, numbers_of, places_of
+from pipeline.dedup.span_offsets import unit_bounds
+from pipeline.dedup.span_windows import count_windows, find_anchors, find_windows, unit_hashes, windows_per_anchor
+from pipeline.store import Artifact, iter_chosen, iter_frames, read_scratch, write_scratch
+from pipeline.tables import REPEATED_SPANS, RepeatedSpans
+from pipeline.text import cut_blocks
+
+HASH_BYTES = 16
+STORED_PER_PARTITION = 2**26
+"""Bytes of stored documents whose anchors one partition takes; their records are about as large."""
+ONE, HALF, NOWHERE = np.uint64(1), np.uint64(32), np.uint64(2**64 - 1)
+WINDOWS_PER_PARTITION = 2**21
+WINDOWS_PER_PIECE = 2**20
+WINDOW = np.dtype([("place", np.uint64), ("start", np.int64), ("end", np.int64)])
+"""Of a piece's windows in order: document and number of the first unit, and the bytes of the raw text."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Say which rows of each part are kept, and of these, in order of reading, their ids and the numbers of their clusters."""
+
+    is_kept: list[npt.NDArray[np.bool_]]
+    doc_ids: npt.NDArray[np.int64]
+    clusters: npt.NDArray[np.uint32]
+
+    def first_documents(self) -> list[int]:
+        """Return the number of each part's first kept document, and last of all how many there are."""
+        return np.cumsum([0, *(int(part.sum()) for part in self.is_kept)]).tolist()
+
+
+def find_spans(documents: Artifact, kept: pl.DataFrame, config: DedupConfig, folder: str) -> tuple[RepeatedSpans, Facts]:
+    """Find the spans that kept documents of at least `min_span_documents` clusters share; `folder` takes scratch files.
+
+    `kept` has doc_id and cluster_id of every document that deduplication keeps. Spans come by doc_id and start; two spans of one
+    document may overlap.
+    """
+    reading = _plan_reading(documents, kept)
+    anchors = Tally(f"{folder}/anchors", max(config.num_partitions, documents.num_bytes // STORED_PER_PARTITION))
+    num_windows = _add_anchors(documents, reading, anchors, config)
+    likely = windows_per_anchor(config.min_span_words) * anchors.count(reading.clusters, config.min_span_documents)
+    windows = Tally(f"{folder}/windows", max(config.num_partitions, int(likely) // WINDOWS_PER_PARTITION))
+    _add_windows(documents, reading, anchors, windows, config)
+    num_repeated = windows.count(reading.clusters, config.min_span_documents)
+    found = [
+        _join_windows(windows.repeats_of(piece), read_scratch(_windows_path(windows, piece)), reading, config)
+        for piece in range(len(windows.first_documents))
+    ]
+    # where one raw character holds the beginnings of two, the longer stays
+    ordered = pl.concat([REPEATED_SPANS.empty(), *found]).sort("doc_id", "start", "end", maintain_order=True)
+    spans = REPEATED_SPANS.check(ordered.unique(["doc_id", "start"], keep="last", maintain_order=True))
+    return spans, {"num_windows": num_windows, "num_repeated_windows": num_repeated, **_count_spans(spans)}
+
+
+def _plan_reading(documents: Artifact, kept: pl.DataFrame) -> Reading:
+    known = kept.select("doc_id", cluster=pl.col("cluster_id").rank("dense").cast(pl.UInt32)).sort("doc_id")
+    ids, clusters = known["doc_id"].to_numpy(), known["cluster"].to_numpy()
+    is_kept, rows = [], [np.empty(0, np.int64)]
+    for part in iter_frames(documents, ["doc_id"]):
+        own = part["doc_id"].to_numpy()
+        row = np.searchsorted(ids, own)
+        is_kept.append(np.append(ids, -1)[row] == own)
+        rows.append(row[is_kept[-1]])
+    order = np.concatenate(rows)
+    assert len(order) == kept.height, "every kept document is one of the documents"
+    return Reading(is_kept, ids[order], clusters[order])
+
+
+def _add_anchors(documents: Artifact, reading: Reading, anchors: Tally, config: DedupConfig) -> int:
+    """Add the anchors of each part as one piece and return the number of windows."""
+    num_windows = 0
+    for path, is_kept, first in zip(documents.paths(), reading.is_kept, reading.first_documents(), strict=False):
+        keys, places = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+        document = first
+        for texts in _iter_texts(path, is_kept):
+            units, offsets, _ = unit_hashes(texts, config)
+            found, document_of = find_anchors(units, offsets, config.min_span_words)
+            keys.append(found)
+            places.append(places_of(document_of + document, 0))
+            num_windows += count_windows(offsets, config.min_span_words)
+            document += len(texts)
+        anchors.add(np.concatenate(keys), np.concatenate(places), first)
+    return num_windows
+
+
+def _add_windows(documents: Artifact, reading: Reading, anchors: Tally, windows: Tally, config: DedupConfig) -> None:
+    """Add the windows that may repeat, in pieces of whole documents."""
+    keys: list[Rows] = []
+    found: list[Rows] = []
+    for number, (path, is_kept, first) in enumerate(zip(documents.paths(), reading.is_kept, reading.first_documents(), strict=False)):
+        repeats = anchors.repeats_of(number)
+        repeated, chosen = np.unique(repeats["key"]), np.unique(documents_of(repeats["place"]))
+        is_chosen = np.zeros(len(is_kept), np.bool_)
+        is_chosen[np.flatnonzero(is_kept)[chosen - first]] = True
+        for texts in _iter_texts(path, is_chosen):
+            own, chosen = chosen[: len(texts)], chosen[len(texts) :]
+            own_keys, own_windows = _find_likely(texts, own, repeated, config)
+            keys.append(own_keys)
+            found.append(own_windows)
+            if sum(map(len, keys)) >= WINDOWS_PER_PIECE:
+                _add_piece(windows, keys, found)
+                keys, found = [], []
+    if keys:
+        _add_piece(windows, keys, found)
+
+
+def _find_likely(texts: pa.Array, documents: npt.NDArray[np.int64], repeated: Rows, config: DedupConfig) -> tuple[Rows, Rows]:
+    """Return the hashes of the windows whose anchor is repeated, and where they stand."""
+    units, offsets, spaceless = unit_hashes(texts, config)
+    keys, document_of, first_units = find_windows(units, offsets, config.min_span_words, repeated)
+    starts, ends = unit_bounds(texts, spaceless, offsets)
+    first = offsets[document_of] + first_units
+    windows = np.empty(len(keys), WINDOW)
+    windows["place"] = places_of(documents[document_of], first_units)
+    windows["start"], windows["end"] = starts[first], ends[first + config.min_span_words - 1]
+    return keys, windows
+
+
+def _add_piece(tally: Tally, keys: list[Rows], windows: list[Rows]) -> None:
+    own = np.concatenate(windows)
+    owners = documents_of(own["place"])
+    write_scratch(_windows_path(tally, len(tally.first_documents)), own)
+    tally.add(np.concatenate(keys), places_of(owners, np.arange(len(own))), int(owners[:1].sum()))
+
+
+def _windows_path(tally: Tally, piece: int) -> str:
+    return f"{tally.folder}/windows/{piece:06d}.npy"
+
+
+def _iter_texts(path: str, is_chosen: npt.NDArray[np.bool_]) -> Iterator[pa.Array]:
+    for rows in iter_chosen(path, ["text"], is_chosen):
+        yield from cut_blocks(rows["text"])
+
+
+def _join_windows(repeats: Rows, windows: Rows, reading: Reading, config: DedupConfig) -> pl.DataFrame:
+    """Join one piece's repeated windows into spans."""
+    keys, counts = np.zeros(len(windows), np.uint64), np.zeros(len(windows), np.uint64)
+    number = numbers_of(repeats["place"])
+    keys[number] = repeats["key"]
+    # compared as one number: the fewest occurrences, and among equals the fewest documents
+    counts[number] = (repeats["num_occurrences"].astype(np.uint64) << HALF) | repeats["num_documents"]
+    places = np.where(counts > 0, windows["place"], NOWHERE)
+    follows = (counts[1:] > 0) & (places[1:] == places[:-1] + ONE)
+    first = np.flatnonzero((counts > 0) & ~np.append(False, follows))
+    last = np.flatnonzero((counts > 0) & ~np.append(follows, False))
+    # gaps stand between the runs, as large as can be, so that each run's least is its own
+    fewest = np.minimum.reduceat(np.where(counts > 0, counts, NOWHERE), first) if len(first) else counts[:0]
+    return pl.DataFrame(
+        {
+            "doc_id": reading.doc_ids[documents_of(places[first])],
+            "start": windows["start"][first],
+            "end": windows["end"][last],
+            "num_words": last - first + config.min_span_words,
+            "span_hash": _hash_runs(keys, first, last),
+            "num_occurrences": (fewest >> HALF).astype(np.int64),
+            "num_documents": numbers_of(fewest),
+        },
+        schema=dict(REPEATED_SPANS.columns),
+    )
+
+
+def _hash_runs(keys: Rows, first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> list[bytes]:
+    """Hash each run of windows, whose hashes in order stand for its words."""
+    data = keys.view(np.uint8).data
+    bounds = zip((8 * first).tolist(), (8 * last + 8).tolist(), strict=True)
+    return [blake3(data[start:end]).digest(length=HASH_BYTES) for start, end in bounds]
+
+
+def _count_spans(spans: RepeatedSpans) -> Facts:
+    """Count spans, the documents that hold them, the bytes they cover, overlaps once, and how many are different."""
+    reached = pl.col("end").cum_max().shift(1, fill_value=0).over("doc_id")
+    covered = spans.select((pl.col("end") - pl.max_horizontal("start", reached)).clip(0).sum()).item()
+    return {
+        "num_spans": spans.height,
+        "num_span_documents": spans["doc_id"].n_unique(),
+        "span_bytes": int(covered),
+        "num_distinct_spans": spans["span_hash"].n_unique(),
+    }
