@@ -18,15 +18,15 @@ from flows.deduplicate import deduplicate, read
 from flows.guard import guard
 from flows.release import release
 from flows.run import Run, running
+from flows.runs import RUN_FILE
 from flows.score import score
 from pipeline import store
 from pipeline.config import AuditConfig
 from pipeline.corpus.documents import input_digest
 from pipeline.errors import IntegrityError
+from pipeline.planning import check_limit
 from pipeline.release.manifest import verify_release
 from pipeline.store import Artifact
-
-RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def audit(config: AuditConfig, quiet: bool = False) -> Any:
     with running(config, input_digest(config.input), quiet=quiet) as run:
         run.write_log("begin", run=run.run_id)
         documents = read(run)
+        check_limit(config, documents.num_rows)
         threads: Any = ThreadPoolTaskRunner(max_workers=config.runtime.workers)
         copies = deduplicate.with_options(task_runner=threads)(config, documents)
         guard(run, copies)
@@ -116,6 +117,7 @@ def _finish(run: Run, result: RunResult, tables: dict[str, Artifact]) -> None:
     names = ("index.html", "summary.json", "decisions.parquet", "clusters.parquet", "sink_scores.parquet")
     described = {
         "result": result.as_dict(),
+        "references": {reference.digest: reference.name for reference in run.references},
         "tables": {name: {"folder": table.folder, "digest": table.digest} for name, table in sorted(tables.items())},
         "reports": {name: store.file_digest(f"{run.reports}/{name}") for name in names},
     }

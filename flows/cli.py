@@ -83,6 +83,23 @@ def run(config: str, overrides: tuple[str, ...], strict: bool, quiet: bool, as_j
 
 
 @cli.command()
+@click.argument("config")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. dedup.threshold=0.7.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def deduplicate(config: str, overrides: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+    """Deduplicate (or resume) and write the rows that stay; train and score nothing."""
+    signal.signal(signal.SIGTERM, _terminate)
+    from pipeline.config import load_config
+
+    settings = load_config(config, overrides)
+    from flows.copies import run_copies
+
+    result = run_copies(settings, quiet=quiet)
+    click.echo(json.dumps(result.values, indent=1) if as_json else result.text())
+
+
+@cli.command()
 @click.argument("run_folder", metavar="RUN")
 @click.option("--doc", required=True, help="A document: doc_id, or your own id of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -1,5 +1,8 @@
 """Find the copies: propose, verify, cluster, choose what goes, measure how much was found; then what the rest repeats in part.
 
+Documents are compared with each other and with references, which are read and signed like them, or stand in the ledger from a run of
+their own.
+
 Documents are profiled and signed while they are read (`read`). Where a part's table is missing, because a setting changed or a file was
 lost, it is made from the stored documents.
 """
@@ -14,9 +17,11 @@ from dataclasses import dataclass
 from prefect import flow
 
 from flows import tasks
+from flows.references import stored_corpus
 from flows.run import Run, current, merge_counts
 from pipeline import store
-from pipeline.config import AuditConfig
+from pipeline.config import AuditConfig, InputConfig
+from pipeline.dedup.references import Corpus, place_references
 from pipeline.store import Artifact
 
 CODE = ("dedup", "text")
@@ -30,6 +35,7 @@ class Deduplicated:
     profiles: Artifact
     signatures: Artifact
     candidates: Artifact
+    references: Artifact
     duplicate_pairs: Artifact
     clusters: Artifact
     removals: Artifact
@@ -43,38 +49,61 @@ def deduplicate(config: AuditConfig, documents: Artifact) -> Deduplicated:
     run, section, workers = current(), config.dedup, config.runtime.workers
     profiles = profile(run, documents)
     signatures = sign(run, documents, config)
+    corpora = place_references(read_references(run))
     with run.stage("candidates") as stage:
-        folder = run.ledger.folder("candidate_pairs", CODE, section, signatures.digest)
-        candidates = stage.settle(*tasks.propose(signatures, folder, section, workers))
-    sets = run.ledger.folder("shingle_sets", CODE, section, documents.digest, candidates.digest)
+        folder = run.ledger.folder("candidate_pairs", CODE, section, signatures.digest, [corpus.digest for corpus in corpora])
+        candidates = stage.settle(*tasks.propose(signatures, corpora, folder, section, workers))
+        folder = run.ledger.folder("reference_documents", CODE, None, profiles.digest, candidates.digest, [one.digest for one in corpora])
+        references, _ = tasks.choose_known(corpora, profiles, candidates, folder)
+    known = (documents.digest, references.digest)
+    sets = run.ledger.folder("shingle_sets", CODE, section, *known, candidates.digest)
     with run.stage("verification") as stage:
-        folder = run.ledger.folder("duplicate_pairs", CODE, section, documents.digest, candidates.digest)
-        pairs = stage.settle(*tasks.verify(candidates, documents, signatures, folder, sets, section, workers))
+        folder = run.ledger.folder("duplicate_pairs", CODE, section, *known, candidates.digest)
+        pairs = stage.settle(*tasks.verify(candidates, documents, signatures, corpora, references, folder, sets, section, workers))
     with run.stage("clusters") as stage:
-        folder = run.ledger.folder("clusters", CODE, None, profiles.digest, pairs.digest)
-        clusters = stage.settle(*tasks.cluster(profiles, pairs, folder))
+        folder = run.ledger.folder("clusters", CODE, None, profiles.digest, references.digest, pairs.digest)
+        clusters = stage.settle(*tasks.cluster(profiles, references, pairs, folder))
     with run.stage("removals") as stage:
-        folder = run.ledger.folder("removals", CODE, section, documents.digest, clusters.digest, pairs.digest)
-        removals = stage.settle(*tasks.choose(documents, clusters, pairs, signatures, folder, sets, section, workers))
+        folder = run.ledger.folder("removals", CODE, section, *known, clusters.digest, pairs.digest)
+        own = (documents, profiles, signatures, clusters, pairs)
+        removals = stage.settle(*tasks.choose(*own, corpora, references, folder, sets, section, workers))
     store.remove(sets)
     with run.stage("quality") as stage:
-        tables = (documents, profiles, candidates, pairs, removals)
+        tables = (documents, profiles, candidates, references, pairs, removals)
         folder = run.ledger.folder("planted_pairs", QUALITY_CODE, section, config.seed, *(table.digest for table in tables))
         quality = stage.settle(*tasks.measure_recall(*tables, folder, section, config.seed))
     with run.stage("spans") as stage:
         folder = run.ledger.folder("repeated_spans", CODE, section, documents.digest, clusters.digest, removals.digest)
-        spans = stage.settle(*tasks.find_repeats(documents, profiles, clusters, removals, folder, section))
-    return Deduplicated(profiles, signatures, candidates, pairs, clusters, removals, quality, spans)
+        anchors = anchors_folder(run, documents.folder)
+        spans = stage.settle(*tasks.find_repeats(documents, profiles, clusters, removals, folder, anchors, section))
+    store.remove(anchors)
+    return Deduplicated(profiles, signatures, candidates, references, pairs, clusters, removals, quality, spans)
 
 
 def read(run: Run) -> Artifact:
     """Read the corpus, or find it read."""
-    section = run.config.input
+    return read_input(run, "documents", run.config.input, run.input_digest)
+
+
+def read_input(run: Run, name: str, section: InputConfig, digest: str) -> Artifact:
+    """Read the files of a section, whose bytes have a digest, or find them read, whoever read them."""
     unplaced = section.model_copy(update={"paths": (), "dataset": "unplaced"})
-    with run.stage("documents") as stage:
-        folder = run.ledger.folder("documents", ("corpus", "rows", "text"), unplaced, run.input_digest)
-        tables = (profiles_folder(run, folder), signatures_folder(run, folder))
+    with run.stage(name) as stage:
+        folder = run.ledger.folder("documents", ("corpus", "rows", "text"), unplaced, digest)
+        tables = (profiles_folder(run, folder), signatures_folder(run, folder), anchors_folder(run, folder))
         return stage.settle(*tasks.read_documents(section, run.config.dedup, folder, *tables, run.config.runtime.workers))
+
+
+def read_references(run: Run) -> list[Corpus]:
+    """Read and sign the references that are files; of earlier runs take what they stored."""
+    corpora = []
+    for reference in run.references:
+        if reference.input is None:
+            corpora.append(stored_corpus(reference))
+        else:
+            documents = read_input(run, "references", reference.input, reference.input_digest)
+            corpora.append(Corpus(reference.digest, documents, sign(run, documents, run.config)))
+    return corpora
 
 
 def profile(run: Run, documents: Artifact) -> Artifact:
@@ -107,6 +136,11 @@ def profiles_folder(run: Run, documents: str) -> str:
 def signatures_folder(run: Run, documents: str) -> str:
     """Return where the signatures of the documents in a folder are."""
     return run.ledger.folder("signatures", CODE, run.config.dedup, documents.rpartition("/")[2])
+
+
+def anchors_folder(run: Run, documents: str) -> str:
+    """Return where the anchors of the documents in a folder lie until their repeated spans are found."""
+    return run.ledger.folder("anchors", CODE, run.config.dedup, documents.rpartition("/")[2])
 
 
 def _find_parts(table: str, folder: str, documents: Artifact) -> Artifact | None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-import fsspec
 import polars as pl
 import yaml
 
+from flows.runs import FinishedRun, read_run
 from pipeline import store
 from pipeline.config import AuditConfig, parse_config
 from pipeline.dedup.policy import rank_members, read_members
-from pipeline.errors import InputError
 from pipeline.release.decisions import placed_spans
 from pipeline.release.explanation import Explanation, explain
 from pipeline.release.lookup import find_document
@@ -27,6 +25,7 @@ from pipeline.tables import (
     REMOVALS,
     REPEATED_SPANS,
     SINK_SCORES,
+    Removals,
     RepeatedSpans,
 )
 
@@ -38,7 +37,8 @@ def explain_document(run: str, doc: str, ledger: str) -> Explanation:
 
     Raises: InputError when there is no such run or document, or several documents are meant.
     """
-    tables, config = _read_run(run, ledger)
+    finished = read_run(run, ledger)
+    tables, config = _read_run(finished)
     doc_id = find_document(doc, store.iter_frames(tables["profiles"], ["doc_id", "source", "source_id"]))
     (own,) = store.read_rows(tables["clusters"], pl.col("doc_id") == doc_id).rows(named=True)
     clusters = CLUSTERS.check(store.read_rows(tables["clusters"], pl.col("cluster_id") == own["cluster_id"]))
@@ -47,13 +47,14 @@ def explain_document(run: str, doc: str, ledger: str) -> Explanation:
     candidates = CANDIDATE_PAIRS.check(store.read_rows(tables["candidates"], ends))
     spans = _read_spans(tables, doc_id)
     named = pl.concat([clusters["doc_id"], candidates["doc_id_a"], candidates["doc_id_b"], spans["doc_id"]]).unique().implode()
+    removals = REMOVALS.check(store.read_rows(tables["removals"], pl.col("doc_id").is_in(members)))
     ids = store.read_rows(tables["profiles"], pl.col("doc_id").is_in(named))
     decisions = DECISIONS.check(store.read_rows(tables["decisions"], pl.col("doc_id").is_in(named)))
     return explain(
         doc_id,
         ids=ids,
         clusters=clusters,
-        removals=REMOVALS.check(store.read_rows(tables["removals"], pl.col("doc_id").is_in(members))),
+        removals=removals,
         duplicate_pairs=DUPLICATE_PAIRS.check(store.read_rows(tables["duplicate_pairs"], ends)),
         scores=SINK_SCORES.check(store.read_rows(tables["sink_scores"], pl.col("doc_id") == doc_id)),
         decisions=decisions,
@@ -61,6 +62,7 @@ def explain_document(run: str, doc: str, ledger: str) -> Explanation:
         placed=placed_spans(ids, decisions, spans, config.release) if config.release.spans != "report" else None,
         candidate_pairs=candidates,
         order=rank_members(read_members(tables["documents"], clusters, config.dedup, ids), config.dedup) if clusters.height > 1 else None,
+        references=_read_references(finished, tables, named, removals, ids),
     )
 
 
@@ -73,23 +75,27 @@ def verify_dataset(folder: str, require: str) -> dict[str, Any]:
     return {"folder": folder, "verdict": result.manifest.verdict, "num_files": result.num_files, "num_rows": result.num_rows}
 
 
-def _read_run(run: str, ledger: str) -> tuple[dict[str, Artifact], AuditConfig]:
+def _read_run(finished: FinishedRun) -> tuple[dict[str, Artifact], AuditConfig]:
     """Return a finished run's tables, and its settings as its report holds them."""
-    for folder in (run.rstrip("/"), f"{ledger}/{run.strip('/').rsplit('/', 1)[-1]}"):
-        filesystem, plain = fsspec.core.url_to_fs(f"{folder}/run.json")
-        if filesystem.exists(plain):
-            raw = json.loads(filesystem.cat_file(plain))
-            tables = {name: store.describe(table["folder"]) for name, table in raw["tables"].items()}
-            path = f"{raw['result']['report'].rpartition('/')[0]}/config.resolved.yaml"
-            return tables, parse_config(yaml.safe_load(store.read_bytes(path)), where=path)
-    raise InputError(
-        "no finished run of that name", where=run, wanted=f"a run's name or folder under {ledger}", do="see reports/index.html"
-    )
+    path = f"{finished.result['report'].rpartition('/')[0]}/config.resolved.yaml"
+    return finished.tables(), parse_config(yaml.safe_load(store.read_bytes(path)), where=path)
+
+
+def _read_references(
+    finished: FinishedRun, tables: Mapping[str, Artifact], named: pl.Expr | pl.Series, removals: Removals, ids: pl.DataFrame
+) -> pl.DataFrame | None:
+    """Read the reference documents that are named, or have the very text of one that is, with their corpora's names."""
+    if "references" not in tables:
+        return None
+    is_wanted = pl.col("doc_id").is_in(named) | pl.col("doc_id").is_in(removals["kept_doc_id"].implode())
+    found = store.read_rows(tables["references"], is_wanted | pl.col("content_hash").is_in(ids["content_hash"].implode()))
+    names = [finished.references.get(digest, "reference") for digest in found["reference"]]
+    return found.with_columns(reference=pl.Series(names, dtype=pl.String))
 
 
 def _read_spans(tables: Mapping[str, Artifact], doc_id: int) -> RepeatedSpans:
-    """Read the repeated spans of a document, in whatever documents they occur."""
+    """Read the repeated spans of a document, and all that the same documents hold."""
     if "spans" not in tables:
         return REPEATED_SPANS.empty()
     own = store.read_rows(tables["spans"], pl.col("doc_id") == doc_id)
-    return REPEATED_SPANS.check(store.read_rows(tables["spans"], pl.col("span_hash").is_in(own["span_hash"].implode())))
+    return REPEATED_SPANS.check(store.read_rows(tables["spans"], pl.col("holders").is_in(own["holders"].implode())))

@@ -1,4 +1,4 @@
-"""Measure what each stage costs: seconds, rows, bytes, and peak memory summed over the process tree.
+"""Measure what each stage costs: seconds, CPU seconds of this process, rows, bytes, and peak memory summed over the process tree.
 
 Memory is resident set size added up over this process and all its descendants (proxy workers, the local Prefect server), sampled five
 times a second. Pages shared between processes are counted in each, so the figure is an upper bound.
@@ -24,17 +24,19 @@ class StageTiming:
 
     stage: str
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     rows: int = 0
     bytes: int = 0
     peak_memory_bytes: int = 0
     was_cached: bool = False
     started: float = field(default=0.0, repr=False)
+    cpu_started: float = field(default=0.0, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the record as JSON values, without the clock reading."""
+        """Return the record as JSON values, without the clock readings."""
         values = asdict(self)
-        del values["started"]
-        return {**values, "seconds": round(self.seconds, 3)}
+        del values["started"], values["cpu_started"]
+        return {**values, "seconds": round(self.seconds, 3), "cpu_seconds": round(self.cpu_seconds, 3)}
 
 
 class Meter:
@@ -60,7 +62,7 @@ class Meter:
     @contextmanager
     def stage(self, name: str) -> Iterator[StageTiming]:
         """Time the block as one stage; the block fills in rows, bytes and was_cached."""
-        timing = StageTiming(name, started=time.perf_counter())
+        timing = StageTiming(name, started=time.perf_counter(), cpu_started=time.process_time())
         with self._lock:
             self._open.append(timing)
         self._sample()
@@ -69,6 +71,7 @@ class Meter:
         finally:
             self._sample()
             timing.seconds = time.perf_counter() - timing.started
+            timing.cpu_seconds = time.process_time() - timing.cpu_started
             with self._lock:
                 self._open.remove(timing)
                 self.timings.append(timing)

@@ -60,7 +60,7 @@ def _count(config: InputConfig) -> tuple[int, int]:
 
 def plan_text(plan: dict[str, Any]) -> str:
     """Return a plan as lines for a terminal."""
-    size, seconds = plan["size"], plan["seconds"]
+    size, seconds, copies = plan["size"], plan["seconds"], plan["deduplication"]
     about = "about " if size["is_sampled"] else ""
     return "\n".join(
         (
@@ -68,6 +68,8 @@ def plan_text(plan: dict[str, Any]) -> str:
             f"time: about {_minutes(sum(seconds.values()))} ({', '.join(f'{name} {_minutes(value)}' for name, value in seconds.items())})",
             f"memory: about {_bytes(plan['memory_bytes'])} at the peak, all processes together",
             f"disk: about {_bytes(plan['disk_bytes'])} (ledger and filtered data)",
+            f"deduplication alone: about {_minutes(sum(copies['seconds'].values()))}, {_bytes(copies['memory_bytes'])} of memory, "
+            f"{_bytes(copies['disk_bytes'])} of disk",
             f"proxies: {plan['num_proxies']} runs, {plan['num_token_visits']:,} token visits, {plan['proxy_flops']:.2e} FLOPs",
         )
     )

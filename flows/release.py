@@ -45,7 +45,8 @@ def release(config: AuditConfig, documents: Artifact, copies: Deduplicated, scor
     """Release the filtered dataset and its report."""
     run, section = current(), config.release
     with run.stage("decisions") as stage:
-        tables = (copies.profiles, copies.clusters, copies.removals, copies.duplicate_pairs, scored.scores, copies.spans)
+        found = (copies.profiles, copies.clusters, copies.removals, copies.duplicate_pairs)
+        tables = (*found, scored.scores, copies.spans, copies.references)
         folder = run.ledger.folder("decisions", CODE, section, *(table.digest for table in tables))
         decisions = stage.settle(*tasks.decide_documents(*tables, folder, section))
     with run.stage("filtering") as stage:
@@ -83,13 +84,14 @@ def judge_run(config: AuditConfig, copies: Deduplicated, scored: Scored, decisio
 
 
 def parents_of(run: Run, documents: Artifact, decisions: Artifact) -> dict[str, Any]:
-    """Return what a release came from: digests, code versions, seeds, the MinHash scheme."""
+    """Return what a release came from: digests, of references too, code versions, seeds, the MinHash scheme."""
     config = run.config
     return {
         "input_digest": documents.facts["input_digest"],
         "config_digest": store.digest_of(settings_of(config)),
         "documents_digest": documents.digest,
         "decisions_digest": decisions.digest,
+        "references": [reference.digest for reference in run.references],
         "code_versions": {name: store.code_version(name) for name in ("corpus", "dedup", "proxy", "risk", "release")},
         "seeds": {"audit": config.seed, "minhash": config.dedup.seed},
         "minhash_scheme": SCHEME,

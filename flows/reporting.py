@@ -23,7 +23,7 @@ from pipeline.report.render import index_entry, render_index, render_report
 from pipeline.report.summary import VERSION, SummaryInputs, build_summary, wanted_excerpts
 from pipeline.rows import read_texts
 from pipeline.store import Artifact
-from pipeline.tables import CLUSTERS, DECISIONS, DUPLICATE_PAIRS, PROXIES, REMOVALS, REPEATED_SPANS, SINK_SCORES
+from pipeline.tables import CLUSTERS, DECISIONS, DUPLICATE_PAIRS, PROXIES, REFERENCE_DOCUMENTS, REMOVALS, REPEATED_SPANS, SINK_SCORES
 
 SUMMARY, PAGE = "summary.json", "index.html"
 
@@ -92,6 +92,10 @@ def summarise(
             decisions=DECISIONS.check(store.read_frame(decisions)),
             proxies=PROXIES.check(store.read_frame(scored.runs["proxies"])),
             spans=REPEATED_SPANS.check(store.read_frame(copies.spans)) if config.dedup.find_spans else None,
+            references=[
+                {**reference.described(), "num_documents": copies.references.facts[reference.digest]} for reference in run.references
+            ],
+            reference_documents=REFERENCE_DOCUMENTS.check(store.read_frame(copies.references)),
             facts={
                 "documents": documents.facts,
                 "candidates": copies.candidates.facts,

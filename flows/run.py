@@ -19,10 +19,12 @@ from typing import Any
 
 from prefect.futures import PrefectFuture
 
+from flows.heap import give_back, limit_arenas
 from flows.ledger import Ledger
 from flows.measure import Meter, StageTiming
 from flows.progress import Narrator
 from flows.progress import Stage as ShownStage
+from flows.references import Named, find_references
 from pipeline import store
 from pipeline.config import AuditConfig, canonical_json
 from pipeline.store import Artifact
@@ -41,6 +43,7 @@ class Run:
     narrator: Narrator
     meter: Meter
     ledger: Ledger
+    references: tuple[Named, ...] = ()
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -63,6 +66,7 @@ class Run:
         """Time, show and log one stage; fill in rows, bytes and was_cached on what is yielded."""
         with self.narrator.stage(name, total) as shown, self.meter.stage(name) as timing:
             yield Shown(shown, timing)
+            give_back()
             shown.note = "(in the ledger already)" if timing.was_cached else f"{timing.rows:,} rows" if timing.rows else ""
         self.write_log("stage", **timing.as_dict())
 
@@ -116,7 +120,7 @@ def merge_counts(pieces: Sequence[Artifact]) -> dict[str, Any]:
         for name, value in piece.facts.items():
             if name not in merged:
                 merged[name] = value
-            elif isinstance(value, str):
+            elif isinstance(value, (str, dict)):
                 assert merged[name] == value, "parts of one table share their settings"
             else:
                 merged[name] = max(merged[name], value) if name.startswith("largest_") else merged[name] + value
@@ -133,10 +137,16 @@ def current() -> Run:
 
 @contextmanager
 def running(config: AuditConfig, input_digest: str, *, quiet: bool = False) -> Iterator[Run]:
-    """Open a run for the block: memory meter on, progress live."""
+    """Open a run for the block: memory meter on, progress live.
+
+    Raises: what `find_references` does.
+    """
+    references = find_references(config)
+    run_id = run_id_of(config, input_digest, [reference.digest for reference in references])
+    limit_arenas(config.runtime.workers)
     narrator = Narrator(quiet=quiet)
     with Meter() as meter, narrator.live():
-        run = Run(config, input_digest, run_id_of(config, input_digest), narrator, meter, Ledger(config.runtime.ledger))
+        run = Run(config, input_digest, run_id, narrator, meter, Ledger(config.runtime.ledger), references)
         token = _current.set(run)
         try:
             yield run
@@ -144,15 +154,16 @@ def running(config: AuditConfig, input_digest: str, *, quiet: bool = False) -> I
             _current.reset(token)
 
 
-def run_id_of(config: AuditConfig, input_digest: str) -> str:
-    """Return name and digest of input, settings and code.
+def run_id_of(config: AuditConfig, input_digest: str, references: Sequence[str] = ()) -> str:
+    """Return name and digest of input, references, settings and code.
 
     Where results go, how many workers make them and how the files were listed is not part of it: none of that changes a byte.
     """
-    return f"{config.name}-{store.digest_of(input_digest, settings_of(config), store.code_version(*ALL_CODE))[:10]}"
+    return f"{config.name}-{store.digest_of(input_digest, list(references), settings_of(config), store.code_version(*ALL_CODE))[:10]}"
 
 
 def settings_of(config: AuditConfig) -> str:
-    """Return as canonical JSON what of a configuration decides results: the input's digest speaks for its paths."""
+    """Return as canonical JSON what of a configuration decides results: digests speak for the paths of the input and of references."""
     unplaced = config.input.model_copy(update={"paths": (), "dataset": None})
-    return canonical_json(config.model_copy(update={"runtime": type(config.runtime)(), "input": unplaced}))
+    reference = config.reference.model_copy(update={"paths": (), "runs": ()})
+    return canonical_json(config.model_copy(update={"runtime": type(config.runtime)(), "input": unplaced, "reference": reference}))

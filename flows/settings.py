@@ -1,4 +1,4 @@
-"""Settle Prefect's environment before Prefect is imported: no telemetry, a patient local server, quiet logs.
+"""Settle the process before Prefect is imported: no telemetry, a patient local server, quiet logs, a lean start.
 
 Import this module first in every module that imports prefect. Values that the user has set win.
 """
@@ -6,6 +6,8 @@ Import this module first in every module that imports prefect. Values that the u
 from __future__ import annotations
 
 import os
+
+from pipeline.lean import start_lean
 
 DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -22,3 +24,5 @@ DEFAULTS = {
 
 for name, value in DEFAULTS.items():
     os.environ.setdefault(name, value)
+
+start_lean()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import flows.settings  # noqa: F401  before prefect is imported
 
 # isort: split
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from functools import partial
 from typing import Any
 
+import numpy as np
 import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -24,13 +24,16 @@ from pipeline import store
 from pipeline.config import AuditConfig, DedupConfig, InputConfig, ProxyConfig, ReleaseConfig
 from pipeline.corpus.documents import read_corpus
 from pipeline.dedup.candidates import find_candidates
-from pipeline.dedup.clusters import cluster_documents
-from pipeline.dedup.placed import place
-from pipeline.dedup.plants import choose_sample, plant_copies
+from pipeline.dedup.clusters import cluster_documents, count_clusters
+from pipeline.dedup.compatibility import signature_settings
+from pipeline.dedup.placed import Placed, place
+from pipeline.dedup.plants import SAMPLE_COLUMNS, choose_sample, plant_copies
 from pipeline.dedup.quality import measure_quality
+from pipeline.dedup.references import Reference, choose_references, with_references, without_references
 from pipeline.dedup.removals import find_removals
-from pipeline.dedup.signatures import SCHEME, compute_signatures, join_signatures, sign_texts
-from pipeline.dedup.spans import find_spans
+from pipeline.dedup.signatures import compute_signatures, join_signatures, sign_texts
+from pipeline.dedup.span_anchors import anchor_texts
+from pipeline.dedup.spans import find_spans, keep_anchors
 from pipeline.dedup.sweep import sweep_thresholds
 from pipeline.dedup.verification import verify_candidates
 from pipeline.proxy.samples import choose_clusters, draw_samples
@@ -54,6 +57,7 @@ from pipeline.tables import (
     PROXIES,
     PROXY_SIGNALS,
     PROXY_SPLITS,
+    REFERENCE_DOCUMENTS,
     REMOVALS,
     REPEATED_SPANS,
     SAMPLES,
@@ -61,6 +65,7 @@ from pipeline.tables import (
     Documents,
     check_documents,
 )
+from pipeline.text import Bytes, Offsets
 
 SCRATCH = "scratch"
 TEXTS = {"doc_id": pl.Int64, "text": pl.String}
@@ -69,16 +74,26 @@ TOKENIZER = "tokenizer.json"
 
 @task(name="read documents", cache_policy=NO_CACHE)
 def read_documents(
-    config: InputConfig, dedup: DedupConfig, folder: str, profiles: str, signatures: str, workers: int
+    config: InputConfig, dedup: DedupConfig, folder: str, profiles: str, signatures: str, anchors: str, workers: int
 ) -> tuple[Artifact, bool]:
-    """Read the corpus into documents and, while their texts are in memory, profile and sign them."""
+    """Read the corpus into documents and, while their texts are in memory, profile and sign them and find what spans are looked for by."""
+
+    def scan(data: Bytes, offsets: Offsets) -> Any:
+        signed = sign_texts(data, offsets, dedup)
+        if dedup.find_spans:
+            anchored = anchor_texts(data, offsets, dedup)
+            for name in anchored.column_names:
+                signed = signed.append_column(name, anchored[name])
+        return signed
 
     def keep(name: str, documents: Documents, signed: Any) -> None:
         store.publish_frame("profiles", f"{profiles}/{name}", profile_documents(documents))
         frame, facts = join_signatures(documents, signed)
-        store.publish_frame("signatures", f"{signatures}/{name}", frame, {**facts, "scheme": SCHEME})
+        store.publish_frame("signatures", f"{signatures}/{name}", frame, {**facts, "minhash": signature_settings(dedup)})
+        if dedup.find_spans:
+            keep_anchors(anchors, name, signed)
 
-    return once(folder, lambda out: read_corpus(config, out, partial(sign_texts, config=dedup), keep, workers=workers))
+    return once(folder, lambda out: read_corpus(config, out, scan, keep, workers=workers))
 
 
 @task(name="profile part", cache_policy=NO_CACHE)
@@ -99,45 +114,77 @@ def sign_part(documents: Artifact, number: int, folder: str, config: DedupConfig
     def make(out: str) -> Artifact:
         part = check_documents(store.read_arrow(documents.paths()[number]))
         signatures, facts = compute_signatures(part, config)
-        return store.publish_frame("signatures", out, signatures, {**facts, "scheme": SCHEME})
+        return store.publish_frame("signatures", out, signatures, {**facts, "minhash": signature_settings(config)})
 
     return once(folder, make)
 
 
 @task(name="find candidates", cache_policy=NO_CACHE)
-def propose(signatures: Artifact, folder: str, config: DedupConfig, workers: int) -> tuple[Artifact, bool]:
+def propose(signatures: Artifact, references: Sequence[Reference], folder: str, config: DedupConfig, workers: int) -> tuple[Artifact, bool]:
     """Propose pairs that share a band."""
 
     def make(out: str) -> Artifact:
-        pairs, facts = find_candidates(place(signatures), config, f"{out}/{SCRATCH}", workers)
+        parts = [*(part for reference in references for part in reference.signatures), *place(signatures)]
+        left_out = np.concatenate([np.empty(0, np.int64), *(reference.left_out for reference in references)])
+        pairs, facts = find_candidates(parts, config, f"{out}/{SCRATCH}", workers, left_out)
         store.remove(f"{out}/{SCRATCH}")
         return store.publish_frame("candidate_pairs", out, pairs, facts)
 
     return once(folder, make)
 
 
+@task(name="choose reference documents", cache_policy=NO_CACHE)
+def choose_known(references: Sequence[Reference], profiles: Artifact, candidates: Artifact, folder: str) -> tuple[Artifact, bool]:
+    """Take from the references the documents that have to do with an audited one."""
+
+    def make(out: str) -> Artifact:
+        contents = store.read_frame(profiles, ["content_hash"])["content_hash"] if references else pl.Series(dtype=pl.Binary)
+        chosen = choose_references(references, contents, CANDIDATE_PAIRS.check(store.read_frame(candidates)))
+        return store.publish_frame(
+            "reference_documents", out, chosen, {reference.digest: reference.num_documents for reference in references}
+        )
+
+    return once(folder, make)
+
+
 @task(name="verify candidates", cache_policy=NO_CACHE)
 def verify(
-    candidates: Artifact, documents: Artifact, signatures: Artifact, folder: str, sets: str, config: DedupConfig, workers: int
+    candidates: Artifact,
+    documents: Artifact,
+    signatures: Artifact,
+    corpora: Sequence[Reference],
+    references: Artifact,
+    folder: str,
+    sets: str,
+    config: DedupConfig,
+    workers: int,
 ) -> tuple[Artifact, bool]:
     """Compare candidates exactly; their shingle sets stay in the folder `sets`."""
 
     def make(out: str) -> Artifact:
         pairs = CANDIDATE_PAIRS.check(store.read_frame(candidates))
-        sizes = store.read_frame(signatures, ["doc_id", "num_shingles"])
-        verified, facts = verify_candidates(pairs, place(documents), sizes, config, sets, workers)
+        sizes = pl.concat([store.read_frame(table, ["doc_id", "num_shingles"]) for table in (references, signatures)])
+        verified, facts = verify_candidates(pairs, [*_parts_of(corpora), *place(documents)], sizes, config, sets, workers)
         return store.publish_frame("duplicate_pairs", out, verified, facts)
 
     return once(folder, make)
 
 
+def _parts_of(corpora: Sequence[Reference]) -> list[Placed]:
+    return [part for corpus in corpora for part in corpus.documents]
+
+
 @task(name="cluster documents", cache_policy=NO_CACHE)
-def cluster(profiles: Artifact, duplicate_pairs: Artifact, folder: str) -> tuple[Artifact, bool]:
-    """Join documents of equal content and verified pairs into clusters."""
+def cluster(profiles: Artifact, references: Artifact, duplicate_pairs: Artifact, folder: str) -> tuple[Artifact, bool]:
+    """Join documents of equal content and verified pairs into clusters, through references, too; the table has the documents alone."""
 
     def make(out: str) -> Artifact:
-        identities = store.read_frame(profiles, ["doc_id", "content_hash"])
-        clusters, facts = cluster_documents(identities, DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs)))
+        identities, known = (store.read_frame(table, ["doc_id", "content_hash"]) for table in (profiles, references))
+        pairs = DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs))
+        clusters, facts = cluster_documents(pl.concat([known, identities]), pairs)
+        if known.height:
+            clusters = without_references(clusters)
+            facts = count_clusters(clusters, identities["content_hash"].n_unique(), clusters["cluster_id"].n_unique())
         return store.publish_frame("clusters", out, clusters, facts)
 
     return once(folder, make)
@@ -146,20 +193,27 @@ def cluster(profiles: Artifact, duplicate_pairs: Artifact, folder: str) -> tuple
 @task(name="choose removals", cache_policy=NO_CACHE)
 def choose(
     documents: Artifact,
+    profiles: Artifact,
+    signatures: Artifact,
     clusters: Artifact,
     duplicate_pairs: Artifact,
-    signatures: Artifact,
+    corpora: Sequence[Reference],
+    references: Artifact,
     folder: str,
     sets: str,
     config: DedupConfig,
     workers: int,
 ) -> tuple[Artifact, bool]:
-    """Choose which copies go, each with a kept document that it was compared with."""
+    """Choose which copies go, each with a kept document or a reference that it was compared with."""
 
     def make(out: str) -> Artifact:
         frame, pairs = CLUSTERS.check(store.read_frame(clusters)), DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs))
         sizes = store.read_frame(signatures, ["doc_id", "num_bytes", "num_shingles"])
-        removals, facts = find_removals(documents, frame, pairs, sizes, config, sets, workers=workers)
+        if references.num_rows:
+            known = REFERENCE_DOCUMENTS.check(store.read_frame(references))
+            frame = with_references(frame, store.read_frame(profiles, ["doc_id", "content_hash"]), known, pairs)
+            sizes = pl.concat([known.select("content_hash", *sizes.columns), sizes], how="diagonal")
+        removals, facts = find_removals(documents, frame, pairs, sizes, config, sets, _parts_of(corpora), workers)
         return store.publish_frame("removals", out, removals, facts)
 
     return once(folder, make)
@@ -167,9 +221,9 @@ def choose(
 
 @task(name="find repeated spans", cache_policy=NO_CACHE)
 def find_repeats(
-    documents: Artifact, profiles: Artifact, clusters: Artifact, removals: Artifact, folder: str, config: DedupConfig
+    documents: Artifact, profiles: Artifact, clusters: Artifact, removals: Artifact, folder: str, anchors: str, config: DedupConfig
 ) -> tuple[Artifact, bool]:
-    """Find text that several of the documents that stay repeat word for word."""
+    """Find text that several of the documents that stay repeat word for word; anchors that reading left in a folder are used."""
 
     def make(out: str) -> Artifact:
         if not config.find_spans:
@@ -177,7 +231,7 @@ def find_repeats(
         named = store.read_frame(profiles, ["doc_id", "is_empty"]).filter(~pl.col("is_empty")).select("doc_id")
         kept = named.join(store.read_frame(removals, ["doc_id"]), on="doc_id", how="anti")
         owners = kept.join(store.read_frame(clusters, ["doc_id", "cluster_id"]), on="doc_id")
-        spans, facts = find_spans(documents, owners, config, f"{out}/{SCRATCH}")
+        spans, facts = find_spans(documents, owners, config, f"{out}/{SCRATCH}", anchors)
         store.remove(f"{out}/{SCRATCH}")
         return store.publish_frame("repeated_spans", out, spans, facts)
 
@@ -189,6 +243,7 @@ def measure_recall(
     documents: Artifact,
     profiles: Artifact,
     candidates: Artifact,
+    references: Artifact,
     duplicate_pairs: Artifact,
     removals: Artifact,
     folder: str,
@@ -198,14 +253,14 @@ def measure_recall(
     """Measure on planted copies how many this run finds, and count what other thresholds would."""
 
     def make(out: str) -> Artifact:
-        known = PROFILES.check(store.read_frame(profiles))
-        sample = choose_sample(known, config, seed)
+        sample = choose_sample(store.iter_frames(profiles, SAMPLE_COLUMNS), config, seed)
+        known = store.read_frame(profiles, ["doc_id", "content_hash"])
         texts = pl.DataFrame(list(read_texts(documents, sample["doc_id"].to_list())), schema=TEXTS, orient="row")
         table, facts = measure_quality(plant_copies(sample.join(texts, on="doc_id"), config, seed), config, f"{out}/{SCRATCH}")
         store.remove(f"{out}/{SCRATCH}")
         sweep = sweep_thresholds(
             documents,
-            known.select("doc_id", "content_hash"),
+            pl.concat([store.read_frame(references, ["doc_id", "content_hash"]), known]),
             CANDIDATE_PAIRS.check(store.read_frame(candidates)),
             DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs)),
             REMOVALS.check(store.read_frame(removals)),
@@ -351,6 +406,7 @@ def decide_documents(
     duplicate_pairs: Artifact,
     scores: Artifact,
     spans: Artifact,
+    references: Artifact,
     folder: str,
     config: ReleaseConfig,
 ) -> tuple[Artifact, bool]:
@@ -365,6 +421,7 @@ def decide_documents(
             config,
             DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs)),
             REPEATED_SPANS.check(store.read_frame(spans)),
+            REFERENCE_DOCUMENTS.check(store.read_frame(references)),
         )
         return store.publish_frame("decisions", out, decisions)
 

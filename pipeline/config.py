@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ConfigError
+from pipeline.memory import choose_sizes, parse_size
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 KeepRule = Literal["source_priority", "longest", "shortest", "quality", "earliest"]
@@ -57,13 +58,31 @@ class InputConfig(Section):
         return self
 
 
+class ReferenceConfig(Section):
+    """Name corpora that every document is compared with and that lose no row themselves: benchmarks, another corpus, earlier runs."""
+
+    paths: tuple[str, ...] = Field(default=(), description="files, folders or globs; each entry is a reference of its own, named after it")
+    runs: tuple[str, ...] = Field(
+        default=(), description="finished audits, by name or by folder: what their deduplication kept, by its stored signatures"
+    )
+    format: Literal["auto", "parquet", "jsonl", "csv", "text", "arrow", "dataset"] = Field(default="auto", description="of the paths")
+    text_column: str | None = Field(default=None, description="of the paths; guessed in each when unambiguous")
+    id_column: str | None = None
+    source_column: str | None = None
+
+    @field_validator("paths", "runs", mode="before")
+    @classmethod
+    def _one_entry(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+
 class DedupConfig(Section):
     """Set how near-duplicates are proposed, verified and removed."""
 
     ngram: int = Field(default=5, ge=1, le=32, description="words a shingle (characters in scripts without spaces)")
     num_perm: int = Field(default=128, ge=16, le=1024)
-    num_bands: int = Field(default=16, ge=1)
-    rows_per_band: int = Field(default=8, ge=1)
+    num_bands: int = Field(default=20, ge=1)
+    rows_per_band: int = Field(default=6, ge=1)
     threshold: float = Field(default=0.8, gt=0.0, le=1.0, description="exact Jaccard on shingle sets from which a pair is duplicate")
     seed: int = Field(default=1, ge=0, lt=2**32, description="of the permutations, as in datasketch.MinHash")
     max_bucket_pairs: int = Field(
@@ -227,6 +246,17 @@ class RuntimeConfig(Section):
     filtered: str = "data/filtered"
     reports: str = "reports"
     workers: int = Field(default=2, ge=1)
+    memory_limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="bytes, or a size such as 1.5GB, that deduplication stays below, all processes together: chooses input.bytes_per_part, "
+        "dedup.block_bytes and dedup.partition_bytes where they are not set",
+    )
+
+    @field_validator("memory_limit", mode="before")
+    @classmethod
+    def _as_bytes(cls, value: object) -> object:
+        return parse_size(value) if isinstance(value, str) else value
 
 
 class AuditConfig(Section):
@@ -235,6 +265,7 @@ class AuditConfig(Section):
     name: str = Field(default="audit", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     seed: int = Field(default=0, ge=0, lt=2**32)
     input: InputConfig
+    reference: ReferenceConfig = ReferenceConfig()
     dedup: DedupConfig = DedupConfig()
     proxy: ProxyConfig = ProxyConfig()
     risk: RiskConfig = RiskConfig()
@@ -246,6 +277,17 @@ class AuditConfig(Section):
     def _spans_are_found(self) -> Self:
         if self.release.spans != "report" and not self.dedup.find_spans:
             raise ValueError(f"release.spans = {self.release.spans} needs dedup.find_spans: true")
+        return self
+
+    @model_validator(mode="after")
+    def _sizes_fit_memory(self) -> Self:
+        """Settle the sizes that follow from the memory limit, so that they are settings like any others."""
+        if self.runtime.memory_limit is not None:
+            chosen = choose_sizes(self.runtime.memory_limit, self.runtime.workers)
+            for name, section in (("input", self.input), ("dedup", self.dedup)):
+                own = {key: value for key, value in chosen.items() if key in type(section).model_fields.keys() - section.model_fields_set}
+                # the model is frozen for everyone else
+                self.__dict__[name] = section.model_copy(update=own)
         return self
 
 

@@ -9,20 +9,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline import costs, memory
 from pipeline.config import AuditConfig
 
-# measured rates and sizes; see reports/log.md
-READ_BYTES_PER_SECOND = 60e6
-DEDUP_BYTES_PER_SECOND = 15e6
-STARTUP_SECONDS = 25.0
+# measured rates and sizes of what comes after deduplication; see reports/log.md
+STARTUP_SECONDS = 16.0
 WORKER_FLOPS = 22e9
 REFERENCE_SHARE = 1.6
 SCORE_SECONDS_PER_DOCUMENT = 2e-3
 BASE_MEMORY = 0.9e9
 WORKER_MEMORY = 0.45e9
-PART_MEMORY_FACTOR = 3.0
-DOCUMENT_BYTES_SHARE = 0.45
-LEDGER_BYTES_PER_ROW = 1500.0
+LEDGER_BYTES_PER_ROW = 800.0
 BYTES_PER_TOKEN = 3.3
 
 
@@ -38,6 +35,16 @@ class Size:
 
 
 @dataclass(frozen=True)
+class DedupPlan:
+    """Hold an estimate of deduplication alone: seconds and CPU seconds by stage, bytes of memory and disk."""
+
+    seconds: dict[str, float]
+    cpu_seconds: float
+    memory_bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """Hold an estimate: seconds per stage, bytes of disk and memory, and the proxies' budget."""
 
@@ -48,6 +55,7 @@ class Plan:
     num_proxies: int
     proxy_flops: float
     num_token_visits: int
+    deduplication: DedupPlan
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -64,8 +72,43 @@ class ProxyCost:
     has_gradients: bool
 
 
+def unit_of(config: AuditConfig) -> float:
+    """Return the bytes that a worker has in hand at most, see `pipeline.memory`."""
+    return max(config.input.bytes_per_part, config.dedup.block_bytes, 2 * config.dedup.partition_bytes)
+
+
+def check_limit(config: AuditConfig, num_rows: int) -> None:
+    """Return if so many documents can be deduplicated within the memory limit.
+
+    Raises: ConfigError saying how much they need.
+    """
+    memory.check_limit(config.runtime.memory_limit, unit_of(config), config.runtime.workers, num_rows)
+
+
+def plan_dedup(size: Size, config: AuditConfig) -> DedupPlan:
+    """Estimate deduplication alone.
+
+    Raises: ConfigError when the documents do not fit in the memory limit.
+    """
+    check_limit(config, size.num_rows)
+    workers, text = config.runtime.workers, float(size.text_bytes)
+    cpu = {"start": (costs.START, costs.START.fixed)} | {name: (cost, cost.cpu_seconds(text)) for name, cost in costs.STAGES.items()}
+    seconds = {name: round(spent / (workers if cost.is_shared else 1), 1) for name, (cost, spent) in cpu.items()}
+    stored = costs.DISK_PER_BYTE * costs.CODEC_SHARE[config.input.codec] + costs.FILTERED_PER_BYTE
+    return DedupPlan(
+        seconds,
+        round(sum(spent for _, spent in cpu.values()), 1),
+        int(memory.peak_of(min(unit_of(config), text), workers, size.num_rows)),
+        int(stored * text + costs.DISK_PER_ROW * size.num_rows),
+    )
+
+
 def plan_audit(size: Size, proxies: list[ProxyCost], forward_flops: float, config: AuditConfig) -> Plan:
-    """Estimate an audit. `forward_flops`: of the smallest proxy, per token."""
+    """Estimate an audit. `forward_flops`: of the smallest proxy, per token.
+
+    Raises: ConfigError when the documents do not fit in the memory limit.
+    """
+    copies = plan_dedup(size, config)
     tokens = min(float(config.proxy.token_budget), size.text_bytes / BYTES_PER_TOKEN)
     visits = [cost.num_runs * cost.share * config.proxy.epochs * tokens for cost in proxies]
     training = sum(visit * cost.flops_per_token for visit, cost in zip(visits, proxies, strict=True))
@@ -75,20 +118,19 @@ def plan_audit(size: Size, proxies: list[ProxyCost], forward_flops: float, confi
     scored = min(size.text_bytes / BYTES_PER_TOKEN, float(size.num_rows * config.proxy.max_scored_tokens))
     workers = config.proxy.workers
     seconds = {
-        "start": STARTUP_SECONDS,
-        "documents": size.text_bytes / READ_BYTES_PER_SECOND,
-        "deduplication": size.text_bytes / DEDUP_BYTES_PER_SECOND,
+        **copies.seconds,
+        "start": copies.seconds["start"] + STARTUP_SECONDS,
         "proxies": (training + probes) / WORKER_FLOPS / workers,
         "reference": scored * forward_flops * REFERENCE_SHARE / WORKER_FLOPS / workers,
         "scores": size.num_rows * SCORE_SECONDS_PER_DOCUMENT,
     }
-    part = min(float(config.input.bytes_per_part), float(size.text_bytes))
     return Plan(
         size,
         {name: round(value, 1) for name, value in seconds.items()},
-        int(BASE_MEMORY + workers * WORKER_MEMORY + PART_MEMORY_FACTOR * part),
-        int(2 * DOCUMENT_BYTES_SHARE * size.text_bytes + LEDGER_BYTES_PER_ROW * size.num_rows),
+        max(int(BASE_MEMORY + workers * WORKER_MEMORY), copies.memory_bytes),
+        int(copies.disk_bytes + LEDGER_BYTES_PER_ROW * size.num_rows),
         sum(cost.num_runs for cost in proxies),
         training + probes,
         int(sum(visits)),
+        copies,
     )

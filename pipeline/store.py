@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,18 @@ def write_part(folder: str, name: str, rows: pl.DataFrame | pa.Table, compressio
     return Part(f"{name}.parquet", table.num_rows, sink.num_bytes, sink.digest())
 
 
+def write_stream(folder: str, name: str, tables: Iterable[pa.Table]) -> Part:
+    """Write tables of one schema, of which there is at least one, as one Parquet file, one of them in memory at a time."""
+    rows = iter(tables)
+    first, num_rows = next(rows), 0
+    with _writing(f"{folder}/{name}.parquet") as sink, pq.ParquetWriter(sink, first.schema, compression="zstd") as writer:
+        for table in chain([first], rows):
+            num_rows += table.num_rows
+            if table.num_rows:
+                writer.write_table(table)
+    return Part(f"{name}.parquet", num_rows, sink.num_bytes, sink.digest())
+
+
 def publish(table: str, folder: str, parts: Sequence[Part], facts: Mapping[str, Any] | None = None) -> Artifact:
     """Make a table's folder count: write its description, last."""
     facts = json.loads(json.dumps(dict(facts or {})))  # as they will be read again: tuples are lists
@@ -301,8 +314,11 @@ def write_scratch(path: str, array: npt.NDArray[Any]) -> None:
     """Write an array that the same stage reads back and then removes: no digest, and no waiting for the disk."""
     filesystem, plain = fsspec.core.url_to_fs(path)
     filesystem.makedirs(plain.rsplit("/", 1)[0], exist_ok=True)
+    whole = np.ascontiguousarray(array)
     with filesystem.open(plain, "wb") as file:
-        np.save(file, array)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+        # np.save would copy all of it once more
+        file.write(whole.reshape(-1).view(np.uint8).data)
 
 
 def read_scratch(path: str) -> npt.NDArray[Any]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, NewType, TypeVar, cast
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -29,6 +31,7 @@ CandidatePairs = NewType("CandidatePairs", pl.DataFrame)
 DuplicatePairs = NewType("DuplicatePairs", pl.DataFrame)
 Clusters = NewType("Clusters", pl.DataFrame)
 Removals = NewType("Removals", pl.DataFrame)
+ReferenceDocuments = NewType("ReferenceDocuments", pl.DataFrame)
 RepeatedSpans = NewType("RepeatedSpans", pl.DataFrame)
 PlantedPairs = NewType("PlantedPairs", pl.DataFrame)
 Samples = NewType("Samples", pl.DataFrame)
@@ -88,6 +91,10 @@ class Table(Generic[F]):
         extra = [name for name in frame.columns if name not in self.columns]
         return cast(F, frame.select([*self.columns, *extra]))
 
+    def _is_in_order(self, frame: pl.DataFrame) -> bool:
+        """Say whether the key is one number that rises from row to row: it is unique then, and no table of values has to say so."""
+        return len(self.key) == 1 and self.columns[self.key[0]] == pl.Int64 and is_rising(frame[self.key[0]].to_numpy())
+
     def empty(self) -> F:
         """Return the table without rows."""
         return self.check(pl.DataFrame(schema=dict(self.columns)))
@@ -109,13 +116,18 @@ class Table(Generic[F]):
             for name in self.columns
             if name not in self.nullable and frame[name].null_count()
         ]
-        if self.key and frame.select(self.key).is_duplicated().any():
+        if self.key and not self._is_in_order(frame) and frame.select(self.key).is_duplicated().any():
             faults.append(f"key {self.key} is not unique")
         for name, allowed in self.enums.items():
             unknown = sorted(set(frame[name].drop_nulls().unique()) - set(allowed))
             if unknown:
                 faults.append(f"column {name} wanted one of {allowed}, got {unknown[:3]}")
         return faults
+
+
+def is_rising(values: npt.NDArray[np.int64]) -> bool:
+    """Say whether every value is larger than the one before it."""
+    return bool((values[1:] > values[:-1]).all())
 
 
 PROFILES: Table[Profiles] = Table(
@@ -149,6 +161,20 @@ CANDIDATE_PAIRS: Table[CandidatePairs] = Table(
     {"doc_id_a": pl.Int64, "doc_id_b": pl.Int64, "shared_bands": pl.Int32, "estimated_jaccard": pl.Float64},
     key=("doc_id_a", "doc_id_b"),
 )
+REFERENCE_DOCUMENTS: Table[ReferenceDocuments] = Table(
+    # of the corpora that are compared with and never lose a row: the documents that share a text or a candidate pair with an audited one
+    "reference_documents",
+    {
+        "doc_id": pl.Int64,  # negative
+        "reference": pl.String,  # digest of the corpus
+        "source": pl.String,
+        "source_id": pl.String,
+        "content_hash": pl.Binary,
+        "num_bytes": pl.Int64,  # of the text, UTF-8
+        "num_shingles": pl.Int64,
+    },
+    key=("doc_id",),
+)
 DUPLICATE_PAIRS: Table[DuplicatePairs] = Table(
     "duplicate_pairs",
     {
@@ -180,7 +206,7 @@ REMOVALS: Table[Removals] = Table(
     enums={"reason": ("exact_duplicate", "near_duplicate")},
 )
 REPEATED_SPANS: Table[RepeatedSpans] = Table(
-    # maximal runs of text that several kept documents, not duplicates of one another as wholes, hold word for word
+    # runs of text that several kept documents, not duplicates of one another as wholes, hold word for word, as long as the same ones do
     "repeated_spans",
     {
         "doc_id": pl.Int64,
@@ -188,6 +214,7 @@ REPEATED_SPANS: Table[RepeatedSpans] = Table(
         "end": pl.Int64,
         "num_words": pl.Int64,  # characters in scripts without spaces
         "span_hash": pl.Binary,  # of the normalised words: equal spans have equal hashes
+        "holders": pl.UInt64,  # names the set of documents that hold it, each of its windows in just these
         "num_occurrences": pl.Int64,  # of the least frequent window in it, in all kept documents
         "num_documents": pl.Int64,  # clusters that hold that window
     },
@@ -332,6 +359,7 @@ TABLES: Mapping[str, Table[object]] = {
         PROFILES,
         SIGNATURES,
         CANDIDATE_PAIRS,
+        REFERENCE_DOCUMENTS,
         DUPLICATE_PAIRS,
         CLUSTERS,
         REMOVALS,

@@ -1,8 +1,11 @@
 """Normalised text: the one definition of which texts are equal, plain and fast.
 
-Normalised = NFKC, then casefold, then white space (what `str.split` splits on) collapsed to single blanks and stripped. Both steps
-work on each side of an ASCII white space byte alone, so only runs of words that hold a non-ASCII byte take the slow path through
-Python; the rest goes through a compiled kernel straight from Arrow's buffers, 64 bytes at a time, 3 GB/s of ASCII on one core.
+Normalised = NFKC, then casefold, then white space (what `str.split` splits on) collapsed to single blanks and stripped. A compiled kernel
+does it straight from Arrow's buffers: ASCII 64 bytes at a time (3 GB/s on one core), any other character by a table of what it becomes
+by itself. That is right wherever no character combines with the one before it: neither a combining mark nor the second half of a
+composition. Runs of words that hold one that may take the slow path through Python; white space parts what composes.
+
+Source: Unicode Standard Annex 15, sections 1.3 (composition) and 9 (quick check).
 
 Numba keeps the compiled kernels in `__pycache__` beside this file. Where that folder cannot be written it falls back to the user's
 cache folder; set NUMBA_CACHE_DIR to name another. The cache sees changes of a function's own file only, so no kernel calls one of
@@ -11,7 +14,9 @@ another file.
 
 from __future__ import annotations
 
+import threading
 import unicodedata
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -36,7 +41,10 @@ BLOCK_BYTES = 2 * 2**20
 """Text that is normalised and hashed at a time: keeps memory level and what comes of it near the processor."""
 BLANK = 32
 LONGEST_KEPT, NUM_KEPT = 32, 1 << 16
-"""Bytes of the longest run of foreign words whose normalised form is kept, and how many are kept: 10 MB."""
+"""Bytes of the longest run of words whose normalised form is kept, and how many are kept: 10 MB."""
+NUM_POINTS, PAGE = 0x110000, 256
+COMBINES = 255
+"""In place of its length, of a character that may combine with the one before it."""
 ZERO, ONE, EIGHT = np.uint64(0), np.uint64(1), np.uint64(8)
 CHUNK, ALL = np.uint64(64), np.uint64(0xFFFFFFFFFFFFFFFF)
 HIGHEST = np.uint64(0x8080808080808080)
@@ -76,15 +84,17 @@ def normalised_buffers(texts: Texts) -> tuple[Bytes, Offsets]:
 def padded_buffers(texts: Texts) -> tuple[Bytes, Offsets]:
     """Normalise as `normalised_buffers` does, with at least `SLACK` bytes of no meaning behind the last text."""
     data, offsets = _arrow_buffers(texts)
-    starts, ends = _find_foreign_runs(data, offsets, _is_space())
+    mapping = _mapping.of_pages(_find_pages(data, offsets))
+    starts, ends, num_more = _find_combining_runs(data, offsets, mapping.lengths, _is_space())
     view = data.data
     runs = [bytes(view[start:end]) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-    foreign = [_normalise_word(run) if len(run) <= LONGEST_KEPT else _normalise_bytes(run) for run in runs]
-    foreign_data = np.frombuffer(b"".join(foreign), np.uint8)
-    foreign_offsets = np.cumsum([0, *map(len, foreign)], dtype=np.int64)
+    slow = [_normalise_word(run) if len(run) <= LONGEST_KEPT else _normalise_bytes(run) for run in runs]
+    slow_data = np.frombuffer(b"".join(slow), np.uint8)
+    slow_offsets = np.cumsum([0, *map(len, slow)], dtype=np.int64)
     # the kernel, too, writes 64 bytes without asking how many are wanted
-    out = np.empty(offsets[-1] - offsets[0] + len(foreign_data) + 2 * SLACK, np.uint8)
-    out_offsets = _write_normalised(data, offsets, _byte_map(), starts, ends, foreign_data, foreign_offsets, out)
+    out = np.empty(offsets[-1] - offsets[0] + num_more + len(slow_data) + 2 * SLACK, np.uint8)
+    tables = (_byte_map(), mapping.starts, mapping.lengths, mapping.data)
+    out_offsets = _write_normalised(data, offsets, *tables, starts, ends, slow_data, slow_offsets, out)
     return out, out_offsets
 
 
@@ -120,8 +130,8 @@ def empty_content_hash() -> bytes:
 
 def are_spaceless(data: Bytes, offsets: Offsets) -> npt.NDArray[np.bool_]:
     """Say of each normalised text whether most of its letters belong to scripts that put no blanks between words."""
-    has_foreign = _has_foreign(data, offsets)
-    return _find_spaceless(data, offsets, has_foreign, _letter_kinds()) if has_foreign.any() else has_foreign
+    suspects = _find_suspects(data, offsets)
+    return _find_spaceless(data, offsets, suspects, _letter_kinds()) if suspects.any() else suspects
 
 
 def _arrow_buffers(texts: Texts) -> tuple[Bytes, Offsets]:
@@ -144,6 +154,71 @@ def _normalise_bytes(run: bytes) -> bytes:
 
 # words with an accent or a curly quote come again and again
 _normalise_word = lru_cache(maxsize=NUM_KEPT)(_normalise_bytes)
+
+
+@dataclass(frozen=True)
+class _Mapping:
+    """Hold what characters become by themselves: point p becomes `data[starts[p]:starts[p] + lengths[p]]`; it has the pages asked for."""
+
+    starts: npt.NDArray[np.int32]
+    lengths: Bytes
+    data: Bytes
+
+
+class _Pages:
+    """Fill the mapping a page of 256 characters at a time, when a text first holds one of them: all of Unicode would take two seconds."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_filled = np.zeros(NUM_POINTS // PAGE, np.bool_)
+        self._held = _Mapping(np.zeros(NUM_POINTS, np.int32), np.zeros(NUM_POINTS, np.uint8), np.empty(0, np.uint8))
+
+    def of_pages(self, wanted: npt.NDArray[np.bool_]) -> _Mapping:
+        """Return a mapping that holds the pages."""
+        if not (wanted & ~self._is_filled).any():
+            return self._held
+        with self._lock:
+            for page in np.flatnonzero(wanted & ~self._is_filled).tolist():
+                self._fill(page)
+            return self._held
+
+    def _fill(self, page: int) -> None:
+        """Add to the tables in place, which nobody reads there yet, and put what characters become into new bytes."""
+        first, data = page * PAGE, [self._held.data.tobytes()]
+        end = len(data[0])
+        for point in range(first, first + PAGE):
+            alone = _alone(chr(point))
+            self._held.starts[point] = end
+            self._held.lengths[point] = COMBINES if alone is None else len(alone)
+            data.append(alone or b"")
+            end += len(data[-1])
+        self._held = _Mapping(self._held.starts, self._held.lengths, np.frombuffer(b"".join(data), np.uint8))
+        self._is_filled[page] = True
+
+
+_mapping = _Pages()
+
+
+def _alone(character: str) -> bytes | None:
+    """Return what a character becomes wherever nothing combines with it; None if it may combine with the one before, or is none."""
+    if "一" <= character <= "鿿" or "가" <= character <= "힣":
+        return character.encode()  # most of Unicode's pages
+    if unicodedata.category(character) == "Cs":
+        return None
+    first = unicodedata.normalize("NFKD", character)[0]
+    if unicodedata.combining(first) or ord(first) in _second_halves():
+        return None
+    folded = unicodedata.normalize("NFKC", character).casefold()
+    return "".join(" " if each.isspace() else each for each in folded).encode()
+
+
+@cache
+def _second_halves() -> frozenset[int]:
+    """Return the characters that some composition ends with, Hangul vowels and finals among them."""
+    # beyond the second plane, and by Unicode's stability policy for good, no character decomposes into two
+    pairs = (unicodedata.decomposition(chr(point)).split() for point in range(0x20000))
+    ends = {int(pair[1], 16) for pair in pairs if len(pair) == 2 and not pair[0].startswith("<")}
+    return frozenset(ends | {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)})
 
 
 @cache
@@ -212,38 +287,104 @@ def _count_trailing_zeros(_: Any, value: Any) -> Any:
     return types.uint64(value), generate
 
 
-@njit(cache=True, nogil=True)
-def _has_foreign(data: Bytes, offsets: Offsets) -> npt.NDArray[np.bool_]:
-    has = np.zeros(len(offsets) - 1, np.bool_)
-    for document in range(len(has)):
-        bits = np.uint8(0)
-        for byte in data[offsets[document] : offsets[document + 1]]:
-            bits |= byte
-        has[document] = bits >= 128
-    return has
+@intrinsic
+def _count_bits(_: Any, value: Any) -> Any:
+    """Return how many bits are set."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(value), generate
 
 
 @njit(cache=True, nogil=True)
-def _find_foreign_runs(data: Bytes, offsets: Offsets, is_space: npt.NDArray[np.bool_]) -> tuple[Offsets, Offsets]:
-    """Find the longest runs of whole words that each hold a non-ASCII byte; no run crosses a document's end."""
-    has = _has_foreign(data, offsets)
-    most = 0
-    for document in np.flatnonzero(has):
-        most += (offsets[document + 1] - offsets[document] + 1) // 2
-    starts, ends = np.empty(most, np.int64), np.empty(most, np.int64)
-    count = 0
-    for document in np.flatnonzero(has):
+def _find_suspects(data: Bytes, offsets: Offsets) -> npt.NDArray[np.bool_]:
+    """Say of each text whether its letters have to be counted: a spaceless letter takes three bytes, an ASCII letter is none."""
+    are = np.zeros(len(offsets) - 1, np.bool_)
+    for document in range(len(are)):
+        i, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])
+        num_foreign = ZERO
+        while i + EIGHT <= end:
+            num_foreign += _count_bits(_load(data, i) & HIGHEST)
+            i += EIGHT
+        while i < end:
+            num_foreign += np.uint64(data[i] >= 128)
+            i += ONE
+        # nearly always the first few letters settle it
+        enough = np.uint64(2) * (num_foreign // np.uint64(3))
+        i = np.uint64(offsets[document])
+        while enough and i < end:
+            enough -= np.uint64((data[i] >= 97) & (data[i] <= 122))
+            i += ONE
+        are[document] = enough > 0
+    return are
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _next_foreign(data: Bytes, i: np.uint64, stop: np.uint64) -> np.uint64:
+    """Return the place of the first byte at or after `i` that is not ASCII, `stop` if there is none."""
+    while i + EIGHT <= stop:
+        high = _load(data, i) & HIGHEST
+        if high:
+            return i + (_count_trailing_zeros(high) >> np.uint64(3))
+        i += EIGHT
+    while i < stop and data[i] < 128:
+        i += ONE
+    return i
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _decode(data: Bytes, i: np.uint64, lead: np.uint64) -> tuple[np.uint64, np.uint64]:
+    """Return the code point that begins at a byte that is not ASCII, and its size in bytes."""
+    low = np.uint64(0x3F)
+    second = np.uint64(data[i + ONE]) & low
+    if lead < 0xE0:
+        return ((lead & np.uint64(0x1F)) << np.uint64(6)) | second, np.uint64(2)
+    third = np.uint64(data[i + np.uint64(2)]) & low
+    if lead < 0xF0:
+        return ((lead & np.uint64(0x0F)) << np.uint64(12)) | (second << np.uint64(6)) | third, np.uint64(3)
+    fourth = np.uint64(data[i + np.uint64(3)]) & low
+    upper = ((lead & np.uint64(0x07)) << np.uint64(18)) | (second << np.uint64(12))
+    return upper | (third << np.uint64(6)) | fourth, np.uint64(4)
+
+
+@njit(cache=True, nogil=True)
+def _find_pages(data: Bytes, offsets: Offsets) -> npt.NDArray[np.bool_]:
+    """Say which pages of 256 characters occur beyond ASCII."""
+    occurs = np.zeros(NUM_POINTS // PAGE, np.bool_)
+    i, end = np.uint64(offsets[0]), np.uint64(offsets[-1])
+    while True:
+        i = _next_foreign(data, i, end)
+        if i >= end:
+            return occurs
+        point, size = _decode(data, i, np.uint64(data[i]))
+        occurs[point >> EIGHT] = True
+        i += size
+
+
+@njit(cache=True, nogil=True)
+def _find_combining_runs(data: Bytes, offsets: Offsets, lengths: Bytes, is_space: npt.NDArray[np.bool_]) -> tuple[Offsets, Offsets, int]:
+    """Find the longest runs of whole words that each hold a combining character, and how many bytes all others may grow by.
+
+    No run crosses a text's end.
+    """
+    starts, ends = np.empty(16, np.int64), np.empty(16, np.int64)
+    count, num_more = 0, np.int64(0)
+    for document in range(len(offsets) - 1):
         begin, stop = offsets[document], offsets[document + 1]
         first = count
-        i = begin
-        while i < stop:
-            while i + 8 <= stop and _load(data, i) & HIGHEST == 0:
-                i += 8
-            while i < stop and data[i] < 128:
-                i += 1
-            if i == stop:
+        i = np.uint64(begin)
+        while True:
+            i = _next_foreign(data, i, np.uint64(stop))
+            if i >= np.uint64(stop):
                 break
-            start, end = i, i
+            point, size = _decode(data, i, np.uint64(data[i]))
+            length = np.int64(lengths[point])
+            if length != COMBINES:
+                num_more += max(np.int64(0), length - np.int64(size))
+                i += size
+                continue
+            start, end = np.int64(i), np.int64(i)
             while start > begin and not is_space[data[start - 1]]:
                 start -= 1
             while end < stop and not is_space[data[end]]:
@@ -254,10 +395,12 @@ def _find_foreign_runs(data: Bytes, offsets: Offsets, is_space: npt.NDArray[np.b
             if count > first and gap == ends[count - 1]:
                 ends[count - 1] = end
             else:
+                if count == len(starts):
+                    starts, ends = np.append(starts, np.empty(count, np.int64)), np.append(ends, np.empty(count, np.int64))
                 starts[count], ends[count] = start, end
                 count += 1
-            i = end
-    return starts[:count].copy(), ends[:count].copy()
+            i = np.uint64(end)
+    return starts[:count].copy(), ends[:count].copy(), int(num_more)
 
 
 @njit(cache=True, nogil=True)
@@ -265,10 +408,13 @@ def _write_normalised(
     data: Bytes,
     offsets: Offsets,
     byte_map: Bytes,
+    map_starts: npt.NDArray[np.int32],
+    map_lengths: Bytes,
+    map_data: Bytes,
     starts: Offsets,
     ends: Offsets,
-    foreign: Bytes,
-    foreign_offsets: Offsets,
+    slow: Bytes,
+    slow_offsets: Offsets,
     out: Bytes,
 ) -> Offsets:
     # unsigned indices: signed ones may be negative, and looking for that halves the speed
@@ -280,19 +426,38 @@ def _write_normalised(
         after_blank = ONE
         while i < end:
             stop = min(end, np.uint64(starts[run])) if run < len(starts) else end
-            written, after_blank = _write_ascii(data, i, stop, byte_map, out, written, after_blank)
-            i = stop
+            while i < stop:
+                foreign = _next_foreign(data, i, stop)
+                written, after_blank = _write_ascii(data, i, foreign, byte_map, out, written, after_blank)
+                i = foreign
+                while i < stop and data[i] >= 128:
+                    point, size = _decode(data, i, np.uint64(data[i]))
+                    start = np.uint64(map_starts[point])
+                    written, after_blank = _write_mapped(map_data, start, start + np.uint64(map_lengths[point]), out, written, after_blank)
+                    i += size
             if i < end:
-                for j in range(np.uint64(foreign_offsets[run]), np.uint64(foreign_offsets[run + 1])):
-                    out[written] = foreign[j]
-                    written += ONE
-                    after_blank = ZERO
+                start, stop = np.uint64(slow_offsets[run]), np.uint64(slow_offsets[run + 1])
+                written, after_blank = _write_mapped(slow, start, stop, out, written, after_blank)
                 i = np.uint64(ends[run])
                 run += 1
         if written > first and out[written - ONE] == BLANK:
             written -= ONE
         out_offsets[document + 1] = written
     return out_offsets
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _write_mapped(
+    mapped: Bytes, start: np.uint64, stop: np.uint64, out: Bytes, written: np.uint64, after_blank: np.uint64
+) -> tuple[np.uint64, np.uint64]:
+    """Write bytes in which the only white space is blanks behind `written`, as `_write_ascii` does."""
+    for j in range(start, stop):
+        byte = mapped[j]
+        out[written] = byte
+        is_blank = np.uint64(byte == BLANK)
+        written += ONE - (is_blank & after_blank)
+        after_blank = is_blank
+    return written, after_blank
 
 
 @njit(cache=True, nogil=True)
@@ -333,17 +498,11 @@ def _write_ascii(
 
 
 @njit(cache=True, nogil=True)
-def _find_spaceless(data: Bytes, offsets: Offsets, has_foreign: npt.NDArray[np.bool_], kinds: Bytes) -> npt.NDArray[np.bool_]:
+def _find_spaceless(data: Bytes, offsets: Offsets, suspects: npt.NDArray[np.bool_], kinds: Bytes) -> npt.NDArray[np.bool_]:
     result = np.zeros(len(offsets) - 1, np.bool_)
-    for document in np.flatnonzero(has_foreign):
-        ascii_letters, foreign = 0, 0
-        for byte in data[offsets[document] : offsets[document + 1]]:
-            ascii_letters += (byte >= 97) & (byte <= 122)
-            foreign += byte >= 128
-        # a spaceless letter takes three bytes or more, so most documents are settled without decoding
-        if 2 * (foreign // 3) > ascii_letters:
-            letters, spaceless = _count_letters(data, offsets[document], offsets[document + 1], kinds)
-            result[document] = 2 * spaceless > letters
+    for document in np.flatnonzero(suspects):
+        letters, spaceless = _count_letters(data, offsets[document], offsets[document + 1], kinds)
+        result[document] = 2 * spaceless > letters
     return result
 
 

@@ -53,12 +53,13 @@ class _explained:  # noqa: N801  a context manager is named like a function
 def _open(file: InputFile) -> pa.NativeFile:
     filesystem, plain = fsspec.core.url_to_fs(file.path)
     if isinstance(filesystem, fsspec.implementations.local.LocalFileSystem):
-        return pa.memory_map(plain)  # an Arrow file's batches then stay on disk until they are used
+        # an Arrow file's batches then stay on disk until they are used; of Parquet all that was read would stay in memory till the end
+        return pa.memory_map(plain) if file.format == "arrow" else pa.OSFile(plain)
     return pa.PythonFile(filesystem.open(plain, "rb"), mode="r")
 
 
 def _parquet(stream: pa.NativeFile) -> Iterator[pa.Table]:
-    file = pq.ParquetFile(stream)
+    file = pq.ParquetFile(stream, pre_buffer=False)  # buffered ahead, the whole file would be in memory
     size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups))
     for batch in file.iter_batches(batch_size=_batch_rows(size, file.metadata.num_rows)):
         yield pa.Table.from_batches([batch], schema=file.schema_arrow)

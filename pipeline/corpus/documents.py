@@ -141,7 +141,8 @@ def _counted(converted: Iterable[SizedRows], tally: _Tally) -> Iterator[SizedRow
 def _to_documents(numbered: tuple[int, Batch], columns: Columns, scan: Scan | None) -> SizedRows:
     first_id, batch = numbered
     rows = batch.rows
-    text = rows.column(columns.text).combine_chunks().cast(pa.large_string())
+    texts = rows.column(columns.text)
+    text = (texts.chunk(0) if texts.num_chunks == 1 else texts.combine_chunks()).cast(pa.large_string())
     content, scanned = _pass_over(text, scan)
     hashes, sizes = row_hashes(rows)
     ours = [

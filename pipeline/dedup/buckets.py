@@ -73,19 +73,26 @@ def count_differences(sketch_a: Sketches, sketch_b: Sketches) -> int:
 @njit(cache=True, nogil=True)
 def compare_buckets(
     sketches: Sketches,
+    rows: npt.NDArray[np.int64],
     is_reference: npt.NDArray[np.bool_],
     starts: npt.NDArray[np.int64],
     max_bucket_pairs: int,
     reject_above: int,
     sure_below: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return rows of the proposed pairs, their differences, and the counts; bucket i is rows starts[i] .. starts[i + 1]."""
+    """Return members of the proposed pairs, their differences, and the counts.
+
+    Member i is document rows[i]; bucket j is members starts[j] .. starts[j + 1].
+
+    References come first in their bucket. They are not compared with one another and each is a group of its own: what ties members of a
+    group to one another is the comparison of all contents of a cluster, and references have no ties.
+    """
     proposals = np.empty((1024, 3), np.int64)
     counts = np.zeros(7, np.int64)
     found = 0
     for bucket in range(len(starts) - 1):
         begin, size = starts[bucket], starts[bucket + 1] - starts[bucket]
-        if size < 2:
+        if size < 2 or is_reference[rows[begin + size - 1]]:
             continue
         counts[0] += 1
         counts[1] = max(counts[1], size)
@@ -96,10 +103,15 @@ def compare_buckets(
         nearest, fewest, to_leader = np.zeros(most, np.int64), np.zeros(most, np.int64), np.zeros(most, np.int64)
         num_groups = 1
         for member in range(1, size):
+            if is_reference[rows[begin + member]]:
+                if member < most:
+                    group_of[member] = leader[num_groups] = num_groups
+                    num_groups += 1
+                continue
             compared = min(member, most)
             fewest[:num_groups] = 1 << 30
             for other in range(compared):
-                differences = count_differences(sketches[begin + member], sketches[begin + other])
+                differences = count_differences(sketches[rows[begin + member]], sketches[rows[begin + other]])
                 counts[4] += differences > reject_above
                 group = group_of[other]
                 if leader[group] == other:
@@ -113,8 +125,6 @@ def compare_buckets(
                     continue
                 if own < 0 or fewest[group] < fewest[own]:
                     own = group
-                if is_reference[begin + member]:
-                    continue
                 is_star = to_leader[group] <= sure_below
                 if found == len(proposals):
                     larger = np.empty((2 * found, 3), np.int64)

@@ -17,12 +17,12 @@ Source: Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4 (ba
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
 from pipeline.config import DedupConfig
 from pipeline.dedup.buckets import compare_buckets, find_repeats, hash_bands
@@ -32,29 +32,40 @@ from pipeline.dedup.placed import Placed
 from pipeline.dedup.shuffle import Rows, read_split, write_split
 from pipeline.dedup.signatures import signature_matrix
 from pipeline.dedup.sketches import (
+    Sketches,
     estimate_jaccard,
     make_sketches,
     most_differences,
     standard_deviation,
     words_of,
 )
+from pipeline.dedup.union_find import Indices
 from pipeline.parallel import in_order
 from pipeline.store import count_rows, part_names, read_arrow, read_scratch, write_scratch
 from pipeline.tables import CANDIDATE_PAIRS, SIGNATURES, CandidatePairs, Signatures
 
 PROPOSALS = {"doc_id_a": pl.Int64, "doc_id_b": pl.Int64, "shared_bands": pl.Int32, "estimated_jaccard": pl.Float64}
 BAND_KEY = np.dtype([("band_key", np.uint64), ("doc_id", np.int64)])
+MANY = 2**18
+"""Proposals that are worth adding up before the last partition is done."""
+
 REJECT_DEVIATIONS = 4.0
 SURE_DEVIATIONS = 2.0
 
 
-def find_candidates(signatures: Sequence[Placed], config: DedupConfig, folder: str, workers: int = 1) -> tuple[CandidatePairs, Facts]:
+def find_candidates(
+    signatures: Sequence[Placed],
+    config: DedupConfig,
+    folder: str,
+    workers: int = 1,
+    left_out: npt.NDArray[np.int64] = np.empty(0, np.int64),  # noqa: B008  read only
+) -> tuple[CandidatePairs, Facts]:
     """Propose pairs over all parts of the signatures, ids rising; `folder` takes the band keys and may be removed afterwards.
 
-    Among references (negative ids) nothing is proposed.
+    Among references (negative ids) nothing is proposed. Documents `left_out` (ids, rising) take no part.
     """
     num_partitions = count_partitions(sum(count_rows(path) for path, _ in signatures), config)
-    write = partial(_write_keys, num_partitions=num_partitions, config=config, folder=folder)
+    write = partial(_write_keys, num_partitions=num_partitions, config=config, folder=folder, left_out=left_out)
     written = list(in_order(write, zip(signatures, part_names(len(signatures)), strict=True), workers))
     key_paths, sketch_paths = [path for paths, _ in written for path in paths], [path for _, path in written]
 
@@ -72,10 +83,14 @@ def count_partitions(num_rows: int, config: DedupConfig) -> int:
     return max(config.num_partitions, -(-num_bytes // config.partition_bytes))
 
 
-def _write_keys(named: tuple[Placed, str], num_partitions: int, config: DedupConfig, folder: str) -> tuple[list[str], str]:
+def _write_keys(
+    named: tuple[Placed, str], num_partitions: int, config: DedupConfig, folder: str, left_out: npt.NDArray[np.int64]
+) -> tuple[list[str], str]:
     """Write one part's band keys by partition, and its sketches; return the files."""
     (path, shift), name = named
     part = pl.DataFrame(pl.from_arrow(read_arrow(path))).with_columns(pl.col("doc_id") + shift)
+    if len(left_out):
+        part = part.filter(pl.col("doc_id").is_in(pl.Series(left_out).implode()).not_())
     keys, sketches = band_keys(SIGNATURES.check(part), config)
     sketch_path = f"{folder}/sketches/{name}.npy"
     write_scratch(sketch_path, sketches)
@@ -108,47 +123,76 @@ def partition_of(keys: npt.NDArray[np.uint64], num_partitions: int) -> npt.NDArr
     return ((keys >> np.uint64(32)) * np.uint64(num_partitions)) >> np.uint64(32)
 
 
-def join_sketches(keys: Rows, parts: Iterable[Rows], config: DedupConfig) -> pl.DataFrame:
-    """Return the rows whose key may occur again, with content hash and sketch of their documents, which stand in rising parts."""
+@dataclass(frozen=True)
+class Members:
+    """Hold the members of buckets, in order of key, references first, then content: member i is document `rows[i]` of the documents."""
+
+    band_keys: npt.NDArray[np.uint64]
+    rows: Indices
+    doc_ids: Indices  # of each document
+    sketches: Sketches
+
+
+def join_sketches(keys: Rows, parts: Iterable[Rows], config: DedupConfig) -> Members:
+    """Return the members whose key occurs again, each content of a key once; the documents' sketches stand in rising parts."""
     members = keys[find_repeats(np.ascontiguousarray(keys["band_key"]))]
-    doc_ids = np.unique(members["doc_id"])
+    members = members[_are_repeated(members["band_key"])]
+    doc_ids, rows = np.unique(members["doc_id"], return_inverse=True)
     found = [np.empty(0, _sketch_type(config))]
     for sketches in parts:
         first, last = np.searchsorted(doc_ids, sketches["doc_id"][[0, -1]] + [0, 1]) if len(sketches) else (0, 0)
         found.append(sketches[np.searchsorted(sketches["doc_id"], doc_ids[first:last])])
     known = np.concatenate(found)
-    rows = known[np.searchsorted(known["doc_id"], members["doc_id"])]
-    assert np.array_equal(rows["doc_id"], members["doc_id"]), "a band key's document has no sketch"
-    hashes = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(rows), [None, pa.py_buffer(rows["content_hash"].tobytes())])
-    return pl.DataFrame(
-        {
-            "band_key": members["band_key"],
-            "doc_id": members["doc_id"],
-            "content_hash": pl.from_arrow(hashes.cast(pa.large_binary())),
-            "sketch": pl.Series(np.ascontiguousarray(rows["sketch"]), dtype=pl.Array(pl.UInt64, rows["sketch"].shape[1])),
-        }
-    )
+    assert np.array_equal(known["doc_id"], doc_ids), "a band key's document has no sketch"
+    contents = _number_contents(np.ascontiguousarray(known["content_hash"]))
+    band_keys = np.ascontiguousarray(members["band_key"])
+    # equal contents by their first document: ids rise, references' are negative
+    order = np.lexsort((rows, contents[rows], band_keys))
+    band_keys, rows = band_keys[order], rows[order]
+    is_first = np.ones(len(rows), np.bool_)
+    is_first[1:] = (band_keys[1:] != band_keys[:-1]) | (contents[rows[1:]] != contents[rows[:-1]])
+    band_keys, rows = band_keys[is_first], rows[is_first]
+    if len(doc_ids) and doc_ids[0] < 0:
+        order = np.lexsort((contents[rows], doc_ids[rows] >= 0, band_keys))
+        band_keys, rows = band_keys[order], rows[order]
+    return Members(band_keys, rows, doc_ids, np.ascontiguousarray(known["sketch"]))
 
 
-def propose_pairs(keys: pl.DataFrame, config: DedupConfig) -> tuple[pl.DataFrame, Facts]:
+def _are_repeated(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    order = np.argsort(keys)
+    ordered = keys[order]
+    is_again = ordered[1:] == ordered[:-1]
+    repeated = np.zeros(len(keys), np.bool_)
+    repeated[order[1:]] |= is_again
+    repeated[order[:-1]] |= is_again
+    return repeated
+
+
+def _number_contents(hashes: npt.NDArray[np.void]) -> Indices:
+    """Number 16-byte hashes in their order, equal ones alike."""
+    halves = hashes.view(">u8").reshape(-1, 2).astype(np.uint64)
+    order = np.lexsort((halves[:, 1], halves[:, 0]))
+    is_new = np.any(halves[order[1:]] != halves[order[:-1]], axis=1)
+    numbers = np.empty(len(hashes), np.int64)
+    numbers[order] = np.cumsum(np.concatenate([[0], is_new]))[: len(hashes)]
+    return numbers
+
+
+def propose_pairs(members: Members, config: DedupConfig) -> tuple[pl.DataFrame, Facts]:
     """Return the pairs that one partition of the band keys proposes, with the number of bands that did."""
-    rows = (
-        keys.filter(pl.col("band_key").is_duplicated())
-        .sort("band_key", pl.col("doc_id") >= 0, "content_hash", "doc_id")
-        .unique(["band_key", "content_hash"], keep="first", maintain_order=True)
-    )
-    bucket_keys = rows["band_key"].to_numpy()
-    starts = np.concatenate([[0], np.flatnonzero(bucket_keys[1:] != bucket_keys[:-1]) + 1, [rows.height]])
+    is_start = members.band_keys[1:] != members.band_keys[:-1]
+    starts = np.concatenate([[0], np.flatnonzero(is_start) + 1, [len(members.rows)]])
     deviation = standard_deviation(config.threshold, config.num_perm)
     first, second, differences, counts = compare_buckets(
-        rows["sketch"].to_numpy(),
-        rows["doc_id"].to_numpy() < 0,
+        members.sketches,
+        members.rows,
+        members.doc_ids < 0,
         starts.astype(np.int64),
         config.max_bucket_pairs,
         most_differences(config.threshold - REJECT_DEVIATIONS * deviation, config.num_perm),
         most_differences(min(1.0, config.threshold + SURE_DEVIATIONS * deviation), config.num_perm),
     )
-    doc_ids = rows["doc_id"].to_numpy()
+    doc_ids = members.doc_ids[members.rows]
     proposals = pl.DataFrame(
         {
             "doc_id_a": np.minimum(doc_ids[first], doc_ids[second]),
@@ -165,9 +209,16 @@ def propose_pairs(keys: pl.DataFrame, config: DedupConfig) -> tuple[pl.DataFrame
 
 def merge_proposals(partitions: Iterable[tuple[pl.DataFrame, Facts]]) -> tuple[CandidatePairs, Facts]:
     """Return each pair once, its bands added up over the partitions."""
-    found = list(partitions)
-    pairs = CANDIDATE_PAIRS.check(_sum_bands(pl.concat([CANDIDATE_PAIRS.empty(), *(proposals for proposals, _ in found)])))
-    return pairs, merge_facts([facts for _, facts in found]) | {"num_candidates": pairs.height}
+    pairs, waiting = pl.DataFrame(CANDIDATE_PAIRS.empty()), list[pl.DataFrame]()
+    counts: list[Facts] = []
+    for proposals, facts in partitions:
+        waiting.append(proposals)
+        counts.append(facts)
+        # most pairs come again from other partitions, so waiting for all of them would hold each many times
+        if sum(each.height for each in waiting) > max(pairs.height, MANY):
+            pairs, waiting = _sum_bands(pl.concat([pairs, *waiting])), []
+    pairs = CANDIDATE_PAIRS.check(_sum_bands(pl.concat([pairs, *waiting])))
+    return pairs, merge_facts(counts) | {"num_candidates": pairs.height}
 
 
 def _sum_bands(proposals: pl.DataFrame) -> pl.DataFrame:

@@ -29,6 +29,8 @@ FMIX = np.uint64(0xFF51AFD7ED558CCD)
 ZERO, ONE, EIGHT, SIXTEEN = np.uint64(0), np.uint64(1), np.uint64(8), np.uint64(16)
 WIDE, ALL = np.uint64(64), np.uint64(0xFFFFFFFFFFFFFFFF)
 HALF = np.uint64(32)
+RUN = 32
+"""Shingles that one turn of the vectorised loop takes at most."""
 SMALL_SORT = 24
 """Run of hashes that insertion sorts faster than anything else."""
 
@@ -89,15 +91,18 @@ def sign_all(
 ) -> Offsets:
     """Write every document's minima to `signatures` (documents, len(a)), len(a) a multiple of 4; return how many shingles each has."""
     longest, _ = _count_units(offsets, spaceless)
-    units, hashes, mixed = np.empty(longest, np.uint64), np.empty(longest, np.uint64), np.empty(longest, np.uint32)
+    # signatures see the low halves of hashes, and those depend on low halves alone
+    units, mixed = np.empty(longest, np.uint32), np.empty(longest + RUN, np.uint32)
+    powers = _powers(ngram)
     counts = np.empty(len(spaceless), np.int64)
     for document in range(len(spaceless)):
         start, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])
         num_units = _hash_characters(data, start, end, units) if spaceless[document] else _hash_words(data, start, end, units)
-        counts[document] = _roll(units, num_units, ngram, hashes)
+        counts[document] = max(1, num_units - ngram + 1) if num_units else 0
         own = mixed[: counts[document]]
-        _mix(hashes, own)
-        _keep_minima(own, a, b, signatures[document])
+        _join_low(units, powers[max(0, ngram - num_units) :], own)
+        _mix(own, own)
+        _keep_minima(_pad(mixed, counts[document]), a, b, signatures[document])
     return counts
 
 
@@ -105,10 +110,11 @@ def sign_all(
 def minima(hashes: Hashes, offsets: Offsets, a: Words32, b: Words32) -> Words32:
     """Return the minima (documents, len(a)) of documents whose shingle hashes lie one after another; len(a) is a multiple of 4."""
     signatures = np.empty((len(offsets) - 1, len(a)), np.uint32)
-    mixed = np.empty(len(hashes), np.uint32)
-    _mix(hashes, mixed)
     for document in range(len(signatures)):
-        _keep_minima(mixed[offsets[document] : offsets[document + 1]], a, b, signatures[document])
+        own = hashes[offsets[document] : offsets[document + 1]]
+        mixed = np.empty(len(own) + RUN, np.uint32)
+        _mix(own, mixed[: len(own)])
+        _keep_minima(_pad(mixed, len(own)), a, b, signatures[document])
     return signatures
 
 
@@ -143,7 +149,7 @@ def _hash_unit(data: Bytes, begin: np.uint64, size: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, nogil=True)
-def _hash_words(data: Bytes, start: np.uint64, end: np.uint64, out: Hashes) -> int:
+def _hash_words(data: Bytes, start: np.uint64, end: np.uint64, out: Hashes | Words32) -> int:
     word, begin, chunk = ZERO, start, start
     while chunk < end:
         blanks = _find_blanks(data, chunk)
@@ -163,7 +169,7 @@ def _hash_words(data: Bytes, start: np.uint64, end: np.uint64, out: Hashes) -> i
 
 
 @njit(cache=True, nogil=True)
-def _hash_characters(data: Bytes, start: np.uint64, end: np.uint64, out: Hashes) -> int:
+def _hash_characters(data: Bytes, start: np.uint64, end: np.uint64, out: Hashes | Words32) -> int:
     i, character = start, ZERO
     while i < end:
         lead = data[i]
@@ -194,13 +200,43 @@ def _roll(units: Hashes, num_units: int, ngram: int, out: Hashes) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _mix(hashes: Hashes, mixed: Words32) -> None:
+def _powers(ngram: int) -> Words32:
+    """Return STEP ** (ngram - 1), ..., STEP, 1 modulo 2^32."""
+    powers = np.empty(ngram, np.uint32)
+    power = ONE
+    for k in range(ngram):
+        powers[ngram - 1 - k] = np.uint32(power)
+        power *= STEP
+    return powers
+
+
+@njit(cache=True, nogil=True)
+def _join_low(units: Words32, powers: Words32, joined: Words32) -> None:
+    """Write the low halves of the hashes of all runs of len(powers) units: term by term, so that eight runs are summed at once."""
+    joined[:] = 0
+    for k in range(len(powers)):
+        power = powers[k]
+        for i in range(len(joined)):
+            joined[i] += units[i + k] * power
+
+
+@njit(cache=True, nogil=True)
+def _mix(hashes: Hashes | Words32, mixed: Words32) -> None:
     # Source: MurmurHash3, fmix32, Appleby 2011
     for i in range(len(mixed)):
         h = np.uint32(hashes[i])
         h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B))
         h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35))
         mixed[i] = h ^ (h >> np.uint32(16))
+
+
+@njit(cache=True, nogil=True)
+def _pad(shingles: Words32, count: int) -> Words32:
+    """Repeat the first shingle up to a whole run: minima stay, and no shingle is left to a loop that takes one at a time."""
+    size = (count + RUN - 1) // RUN * RUN
+    for i in range(count, size):
+        shingles[i] = shingles[0]
+    return shingles[:size]
 
 
 @njit(cache=True, nogil=True)

@@ -17,7 +17,7 @@ Both members of a pair are made up, and they are measured apart from the corpus 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +26,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.config import DedupConfig
-from pipeline.tables import Documents, Profiles, check_documents
+from pipeline.tables import PROFILES, Documents, check_documents
 from pipeline.text import are_spaceless, content_hashes, normalise, normalised_buffers
 
 MAX_BYTES = 2**17
@@ -34,6 +34,9 @@ PLANT_BYTES = 2**20
 """Base text of all plants together: about a second's work."""
 
 POOL_BYTES = 2**22
+SAMPLE_COLUMNS = ("doc_id", "content_hash", "row_hash", "num_bytes", "is_empty")
+"""Of `profiles`: what the sample is drawn by."""
+
 LENGTH_EDGES = (1024, 4096, 16_384, 65_536)
 """Bytes of text at which the next class of length begins."""
 
@@ -75,18 +78,28 @@ def bin_edges(threshold: float) -> list[float]:
     return [edge for edge in edges if BIN_WIDTH / 2 < edge < 1 - BIN_WIDTH / 4] + [1.0]
 
 
-def choose_sample(profiles: Profiles, config: DedupConfig, seed: int) -> pl.DataFrame:
-    """Return doc_id and content_hash of the documents whose texts `plant_copies` may want, at most `num_plants` of each length."""
-    distinct = (
-        profiles.filter(~pl.col("is_empty") & (pl.col("num_bytes") <= MAX_BYTES))
-        .sort("content_hash", "row_hash", "doc_id")
-        .unique("content_hash", keep="first", maintain_order=True)
-    )
-    length = _length_classes(distinct["num_bytes"].to_numpy())
-    drawn = distinct.with_columns(length=length, key=_draw_keys(distinct["content_hash"], seed)).sort("length", "key", "content_hash")
+def choose_sample(profiles: Iterable[pl.DataFrame], config: DedupConfig, seed: int) -> pl.DataFrame:
+    """Return doc_id and content_hash of the documents whose texts `plant_copies` may want, at most `num_plants` of each length.
+
+    `profiles` are the parts of that table, with the `SAMPLE_COLUMNS`; in which order, or how cut, does not matter. Memory holds one part.
+    """
+    empty = pl.DataFrame(schema={name: PROFILES.columns[name] for name in SAMPLE_COLUMNS})
+    drawn = _draw(empty, config, seed)
+    for part in profiles:
+        drawn = _draw(pl.concat([drawn.select(SAMPLE_COLUMNS), part.select(SAMPLE_COLUMNS)]), config, seed)
     bytes_before = (pl.col("num_bytes").cum_sum() - pl.col("num_bytes")).over("length")
-    rank = pl.int_range(pl.len()).over("length")
-    return drawn.filter((rank < config.num_plants) & (bytes_before < POOL_BYTES)).select("doc_id", "content_hash")
+    # one content may be of two lengths: white space is part of its texts
+    chosen = drawn.filter(bytes_before < POOL_BYTES).unique("content_hash", keep="first", maintain_order=True)
+    return chosen.select("doc_id", "content_hash")
+
+
+def _draw(rows: pl.DataFrame, config: DedupConfig, seed: int) -> pl.DataFrame:
+    """Return of each class of length the `num_plants` contents that were drawn first, each by one row."""
+    fit = rows.filter(~pl.col("is_empty") & (pl.col("num_bytes") <= MAX_BYTES))
+    keyed = fit.with_columns(length=_length_classes(fit["num_bytes"].to_numpy()), key=_draw_keys(fit["content_hash"], seed))
+    ordered = keyed.sort("length", "key", "content_hash", "row_hash", "doc_id")
+    distinct = ordered.unique(["length", "content_hash"], keep="first", maintain_order=True)
+    return distinct.filter(pl.int_range(pl.len()).over("length") < config.num_plants)
 
 
 def plant_copies(sample: pl.DataFrame, config: DedupConfig, seed: int) -> Plants:
@@ -128,7 +141,7 @@ def true_jaccards(texts: Sequence[str], ngram: int) -> list[float]:
 
 def _draw_keys(hashes: pl.Series, seed: int) -> npt.NDArray[np.uint64]:
     """Return a number for each content hash that orders them at random, the same for the same content and seed."""
-    head = np.frombuffer(b"".join(hashes.to_list()), np.uint64).reshape(len(hashes), -1)[:, 0]
+    head = np.frombuffer(b"".join(hashes.to_list()), np.uint64).reshape(len(hashes), 2)[:, 0]
     mixed = (head ^ np.random.default_rng(seed).integers(2**63, dtype=np.uint64)) * SPREAD
     return (mixed ^ (mixed >> np.uint64(32))) * SPREAD
 

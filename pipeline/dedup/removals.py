@@ -48,7 +48,7 @@ def find_removals(
     made, or takes them.
     """
     ordered = order_members(read_members(documents, clusters, config, sizes), config)
-    members = _with_references(ordered, clusters, sizes).join(sizes, "doc_id", maintain_order="left")
+    members = put_references_first(ordered, clusters, sizes).join(sizes, "doc_id", maintain_order="left")
     is_first = pl.col("doc_id") == pl.col("doc_id").min().over("content_hash")
     # the two contents of a smaller cluster are a verified pair already
     is_chained = pl.col("content_hash").n_unique().over("cluster_id") > 2
@@ -68,13 +68,13 @@ def find_removals(
     return removals, dict.fromkeys(("num_exact", "num_near", *COUNTS), 0) | merge_facts([facts for _, facts in found])
 
 
-def _with_references(ordered: pl.DataFrame, clusters: Clusters, sizes: pl.DataFrame) -> pl.DataFrame:
-    """Put the reference documents of each cluster before its members."""
+def put_references_first(ordered: pl.DataFrame, clusters: Clusters, contents: pl.DataFrame) -> pl.DataFrame:
+    """Put the reference documents of each cluster before its members; `contents` has their content_hash."""
     references = clusters.filter(pl.col("doc_id") < 0)
     if not references.height:
         return ordered
     shared = references.filter(pl.col("cluster_id").is_in(ordered["cluster_id"].implode())).select("cluster_id", "doc_id")
-    known = shared.join(sizes.select("doc_id", "content_hash"), on="doc_id").select("cluster_id", "content_hash", "doc_id")
+    known = shared.join(contents.select("doc_id", "content_hash"), on="doc_id").select("cluster_id", "content_hash", "doc_id")
     first = known.sort("cluster_id", "content_hash", "doc_id")
     return pl.concat([first, ordered]).sort("cluster_id", maintain_order=True)
 

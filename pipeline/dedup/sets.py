@@ -58,7 +58,8 @@ class StoredSets:
         offsets = np.concatenate([[0], np.cumsum(wanted["length"])]).astype(np.int64)
         values = np.empty(offsets[-1], np.uint64)
         for part in np.unique(wanted["part"]).tolist():
-            stored = read_scratch(_path(self.folder, part))
+            # a view of the mapped file without numpy's own class for one, which is slow to slice
+            stored = np.asarray(read_scratch(_path(self.folder, part)))
             for row in np.flatnonzero(wanted["part"] == part).tolist():
                 start, length = int(wanted["start"][row]), int(wanted["length"][row])
                 values[offsets[row] : offsets[row + 1]] = stored[start : start + length]

@@ -14,14 +14,16 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline.dedup.kernels import Hashes
-from pipeline.dedup.shuffle import Rows, read_split
-from pipeline.store import write_scratch
+from pipeline.dedup.shuffle import Rows
+from pipeline.store import read_scratch, write_scratch
 
 RECORD = np.dtype([("key", np.uint64), ("place", np.uint64)])
-REPEAT = np.dtype([("key", np.uint64), ("place", np.uint64), ("num_occurrences", np.uint32), ("num_documents", np.uint32)])
+REPEAT = np.dtype(
+    [("key", np.uint64), ("place", np.uint64), ("holders", np.uint64), ("num_occurrences", np.uint32), ("num_documents", np.uint32)]
+)
 HALF = np.uint64(32)
 LOW_HALF = np.uint64(0xFFFFFFFF)
-SPREAD = np.uint64(0x9E3779B97F4A7C15)
+ONE, SPREAD = np.uint64(1), np.uint64(0x9E3779B97F4A7C15)
 
 Indices = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.uint32]
@@ -43,69 +45,82 @@ def numbers_of(places: Hashes) -> Indices:
 
 
 @dataclass
+class Split:
+    """Hold rows by number in files: each file's rows stand in order of their numbers, those of number n before `ends[n]`."""
+
+    folder: str
+    ends: list[Indices] = field(default_factory=list)  # of each file
+
+    def add(self, rows: Rows, numbers: Hashes, num_numbers: int) -> None:
+        """Write one more file."""
+        order, ends = _order_by(numbers, num_numbers)
+        write_scratch(self._path(len(self.ends)), rows[order])
+        self.ends.append(ends)
+
+    def read(self, number: int) -> list[Rows]:
+        """Read all rows of one number, file by file, in their order."""
+        starts = [int(ends[number - 1]) if number else 0 for ends in self.ends]
+        bounds = [(file, start, int(ends[number])) for file, (start, ends) in enumerate(zip(starts, self.ends, strict=True))]
+        return [read_scratch(self._path(file))[start:end] for file, start, end in bounds if end > start]
+
+    def _path(self, file: int) -> str:
+        return f"{self.folder}/{file:06d}.npy"
+
+
+@dataclass
 class Tally:
     """Count the keys that pieces add. Pieces are added in order of reading, each from a higher document on than the one before."""
 
     folder: str
     num_partitions: int
     first_documents: list[int] = field(default_factory=list)  # of each piece
-    records: list[str] = field(default_factory=list)  # paths
-    repeats: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Place what is split by key, and what of it repeats, by piece."""
+        self.records, self.repeats = Split(f"{self.folder}/records"), Split(f"{self.folder}/repeats")
 
     def add(self, keys: Hashes, places: Hashes, first_document: int) -> None:
         """Write one piece's records under the partitions of their keys."""
         records = np.empty(len(keys), RECORD)
         records["key"], records["place"] = keys, places
-        # the lower half, because anchors are minima: their upper bits are not even
-        numbers = ((keys & LOW_HALF) * np.uint64(self.num_partitions)) >> HALF
-        self.records += _write_split(records, numbers, self.num_partitions, f"{self.folder}/records", len(self.first_documents))
+        self.records.add(records, ((keys >> HALF) * np.uint64(self.num_partitions)) >> HALF, self.num_partitions)
         self.first_documents.append(first_document)
 
-    def count(self, clusters: Numbers, min_documents: int) -> int:
-        """Keep the records whose key occurs in `min_documents` clusters and return their number; `clusters` has each document's."""
+    def count(self, clusters: Numbers, doc_ids: Indices, min_documents: int) -> int:
+        """Keep the records whose key occurs in `min_documents` clusters and return their number; of each document cluster and id."""
         num_repeats, num_pieces = 0, len(self.first_documents)
         seen = np.zeros(int(clusters.max(initial=0)) + 1, np.uint32)
         for partition in range(self.num_partitions):
-            pieces = read_split(f"{self.folder}/records", self.records, partition)
+            pieces = self.records.read(partition)
             if pieces:
-                repeats = count_records(np.concatenate(pieces), clusters, min_documents, seen)
+                repeats = count_records(np.concatenate(pieces), clusters, doc_ids, min_documents, seen)
                 piece_of = np.searchsorted(self.first_documents, documents_of(repeats["place"]), side="right") - 1
-                self.repeats += _write_split(repeats, piece_of.astype(np.uint64), num_pieces, f"{self.folder}/repeats", partition)
+                self.repeats.add(repeats, piece_of.astype(np.uint64), num_pieces)
                 num_repeats += len(repeats)
         return num_repeats
 
     def repeats_of(self, piece: int) -> Rows:
         """Return one piece's kept records, in no order."""
-        return np.concatenate([np.empty(0, REPEAT), *read_split(f"{self.folder}/repeats", self.repeats, piece)])
+        return np.concatenate([np.empty(0, REPEAT), *self.repeats.read(piece)])
 
 
-def count_records(records: Rows, clusters: Numbers, min_documents: int, seen: Numbers) -> Rows:
-    """Return the records whose key occurs in at least `min_documents` clusters, each with its key's counts, in no order.
+def count_records(records: Rows, clusters: Numbers, doc_ids: Indices, min_documents: int, seen: Numbers) -> Rows:
+    """Return the records whose key occurs in at least `min_documents` clusters, each with its key's counts and holders, in no order.
 
-    `seen` has room for a number of every cluster; what stands in it does not matter.
+    Records come in order of their documents. Holders is a number that keys in the same documents share, and no others (by chance, one
+    pair in 2^64). `seen` has room for a number of every cluster; what stands in it does not matter.
     """
-    keys, owners = np.ascontiguousarray(records["key"]), clusters[documents_of(records["place"])]
+    keys, documents = np.ascontiguousarray(records["key"]), documents_of(records["place"])
     order, ends = _group_repeats(keys, min_documents)
-    documents = _count_distinct(owners, order, ends, seen)
+    num_clusters, holders = _count_distinct(documents, clusters, doc_ids, order, ends, seen)
     occurrences = np.diff(ends, prepend=0)
-    chosen = order[np.repeat(documents >= min_documents, occurrences)]
+    enough = num_clusters >= min_documents
+    chosen = order[np.repeat(enough, occurrences)]
     repeats = np.empty(len(chosen), REPEAT)
     repeats["key"], repeats["place"] = keys[chosen], records["place"][chosen]
-    enough = documents >= min_documents
-    repeats["num_occurrences"] = np.repeat(occurrences[enough], occurrences[enough])
-    repeats["num_documents"] = np.repeat(documents[enough], occurrences[enough])
+    for name, values in (("num_occurrences", occurrences), ("num_documents", num_clusters), ("holders", holders)):
+        repeats[name] = np.repeat(values[enough], occurrences[enough])
     return repeats
-
-
-def _write_split(rows: Rows, numbers: Hashes, num_numbers: int, folder: str, name: int) -> list[str]:
-    """Write a file of rows for each number that occurs, as `shuffle.write_split` does, by counting alone."""
-    order, ends = _order_by(numbers, num_numbers)
-    starts = np.append(0, ends)
-    paths = [f"{folder}/{number:06d}-{name:06d}.npy" for number in range(num_numbers)]
-    found = np.flatnonzero(np.diff(starts)).tolist()
-    for number in found:
-        write_scratch(paths[number], rows[order[starts[number] : ends[number]]])
-    return [paths[number] for number in found]
 
 
 @njit(cache=True, nogil=True)
@@ -160,15 +175,26 @@ def _group_repeats(keys: Hashes, min_count: int) -> tuple[Indices, Indices]:
 
 
 @njit(cache=True, nogil=True)
-def _count_distinct(owners: Numbers, order: Indices, ends: Indices, seen: Numbers) -> Indices:
-    """Return for each group how many owners its members have."""
+def _count_distinct(
+    documents: Indices, clusters: Numbers, doc_ids: Indices, order: Indices, ends: Indices, seen: Numbers
+) -> tuple[Indices, Hashes]:
+    """Return for each group how many clusters its members have, and the sum of their documents' mixed ids."""
     seen[:] = 0
-    distinct = np.zeros(len(ends), np.int64)
+    distinct, holders = np.zeros(len(ends), np.int64), np.zeros(len(ends), np.uint64)
     start = 0
     for group in range(len(ends)):
+        last = -1
         for i in range(start, ends[group]):
-            owner = owners[order[i]]
-            distinct[group] += seen[owner] != group + 1
-            seen[owner] = group + 1
+            document = documents[order[i]]
+            if document == last:
+                continue
+            last = document
+            distinct[group] += seen[clusters[document]] != group + 1
+            seen[clusters[document]] = group + 1
+            # Source: Steele, Lea, Flood 2014, Fast splittable pseudorandom number generators, figure 14 (mix64)
+            h = (np.uint64(doc_ids[document]) + ONE) * SPREAD
+            h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            holders[group] += h ^ (h >> np.uint64(31))
         start = ends[group]
-    return distinct
+    return distinct, holders

@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 from pipeline.text import Bytes, Offsets, Texts, normalise
 
@@ -33,6 +36,8 @@ BREAKS, HAS_HEAD, HAS_TAIL, FIRST_INNER = 1, 2, 4, 3
 # of a unit's character: number of units, whether it may join what stands before it, whether they may compose
 NUM_UNITS, JOINS, COMPOSES = 31, 32, 64
 NUM_KEPT = 1 << 14
+WIDE = 64
+ONE = np.uint64(1)
 
 
 def unit_bounds(texts: Texts, spaceless: npt.NDArray[np.bool_], unit_offsets: Offsets) -> tuple[Offsets, Offsets]:
@@ -41,11 +46,12 @@ def unit_bounds(texts: Texts, spaceless: npt.NDArray[np.bool_], unit_offsets: Of
     Text i has units `unit_offsets[i]` to `unit_offsets[i + 1]`: characters if it is `spaceless`, else words.
     """
     data, offsets = _raw_buffers(texts)
-    composed_starts, composed_ends = _find_composed(data, offsets, spaceless, _unit_kinds())
+    unit_kinds = _unit_kinds() if spaceless.any() else np.empty(0, np.uint8)  # the table takes a tenth of a second
+    composed_starts, composed_ends = _find_composed(data, offsets, spaceless, unit_kinds)
     view = data.data
     pieces = (bytes(view[start:end]) for start, end in zip(composed_starts.tolist(), composed_ends.tolist(), strict=True))
     composed = np.fromiter(map(_count_units, pieces), np.int64, len(composed_starts))
-    starts, ends, counts = _map_units(data, offsets, spaceless, unit_offsets, _word_kinds(), _unit_kinds(), composed_starts, composed)
+    starts, ends, counts = _map_units(data, offsets, spaceless, unit_offsets, _word_kinds(), unit_kinds, composed_starts, composed)
     assert np.array_equal(counts, np.diff(unit_offsets)), "raw and normalised text differ in their number of units"
     return starts, ends
 
@@ -66,9 +72,8 @@ def _count_units(piece: bytes) -> int:
 def _word_kinds() -> Bytes:
     """Return for each code point 0 if it belongs to a word whole, else the flags of its blanks."""
     kinds = np.zeros(NUM_POINTS, np.uint8)
-    for point in range(NUM_POINTS):
-        character = chr(point)
-        if character.isspace() or unicodedata.decomposition(character):
+    for point, character in enumerate(_characters()):
+        if character in _decompositions() or character.isspace():
             normal = unicodedata.normalize("NFKC", character).casefold()
             words = normal.split()
             if normal != "".join(words):
@@ -82,20 +87,30 @@ def _word_kinds() -> Bytes:
 def _unit_kinds() -> Bytes:
     """Return for each code point its number of units and the flags of what it does to its neighbour."""
     kinds = np.ones(NUM_POINTS, np.uint8)
-    composing = _composing()
-    for point in range(NUM_POINTS):
-        character = chr(point)
-        if character.isspace() or unicodedata.decomposition(character) or len(character.casefold()) > 1 or 0xAC00 <= point <= 0xD7A3:
+    composing, apart = _composing(), _decompositions()
+    for point, character in enumerate(_characters()):
+        if character in apart or len(character.casefold()) > 1 or character.isspace():
             kinds[point] = len("".join(unicodedata.normalize("NFKC", character).casefold().split()))
-        apart = unicodedata.normalize("NFKD", character) if unicodedata.decomposition(character) else character
-        if unicodedata.combining(apart[0]) or apart[0] in composing:
-            kinds[point] |= JOINS | COMPOSES * any(mark in composing for mark in apart)
+        marks = unicodedata.normalize("NFKD", character) if character in apart else character
+        if unicodedata.combining(marks[0]) or marks[0] in composing:
+            kinds[point] |= JOINS | COMPOSES * any(mark in composing for mark in marks)
     return kinds
+
+
+@cache
+def _characters() -> tuple[str, ...]:
+    return tuple(map(chr, range(NUM_POINTS)))
+
+
+@cache
+def _decompositions() -> dict[str, str]:
+    """Return what characters decompose into, as Unicode's tables write it; of Hangul syllables, which are one unit each, nothing."""
+    return {character: apart for character in _characters() if (apart := unicodedata.decomposition(character))}
 
 
 def _composing() -> set[str]:
     """Return the characters that may be the second of a canonical composition, vowels and finals of Hangul included."""
-    pairs = (unicodedata.decomposition(chr(point)).split() for point in range(NUM_POINTS))
+    pairs = (apart.split() for apart in _decompositions().values())
     marks = {chr(int(pair[1], 16)) for pair in pairs if len(pair) == 2 and not pair[0].startswith("<")}
     return marks | {chr(point) for point in range(0x1161, 0x11C3)}
 
@@ -164,18 +179,60 @@ def _map_units(
     return starts, ends, counts
 
 
+@intrinsic
+def _find_turns(_: Any, data: Any, at: Any, was_white: Any) -> Any:
+    """Return, for the 64 bytes from byte `at` on, a bit where white space begins or ends, and a bit where a byte is not ASCII."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide, bits = ir.VectorType(ir.IntType(8), WIDE), ir.IntType(WIDE)
+        start = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        chunk = builder.load(builder.bitcast(builder.gep(start, [arguments[1]]), wide.as_pointer()), align=1)
+
+        def among(low: int, count: int) -> Any:
+            return builder.icmp_unsigned("<", builder.sub(chunk, ir.Constant(wide, [low] * WIDE)), ir.Constant(wide, [count] * WIDE))
+
+        white = builder.bitcast(builder.or_(among(9, 5), among(28, 5)), bits)  # what `str.isspace` says of ASCII
+        before = builder.or_(builder.shl(white, ir.Constant(bits, 1)), arguments[2])
+        turns, foreign = builder.xor(white, before), builder.bitcast(among(128, 128), bits)
+        return context.make_tuple(builder, signature.return_type, (turns, foreign))
+
+    return types.UniTuple(types.uint64, 2)(data, at, was_white), generate
+
+
+@intrinsic
+def _count_trailing_zeros(_: Any, value: Any) -> Any:
+    """Return the place of the lowest set bit, 64 if there is none."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(value), generate
+
+
 @njit(cache=True, nogil=True)
 def _map_words(raw: Bytes, kinds: Bytes, starts: Offsets, ends: Offsets) -> int:
     """Write each word's bounds and return the number of words, which may be more than there is room for."""
     word, i, start = 0, 0, -1
     while i < len(raw):
-        # ASCII has nothing but blanks and parts of words; no branch but this one, because every other word's end would be guessed wrong
-        while i < len(raw) and raw[i] < 128 and word < len(starts):
-            is_white, is_open = int(kinds[raw[i]]), int(start >= 0)
-            start = i if is_open == 0 else start
-            starts[word], ends[word] = start, i
-            word += is_white & is_open
-            start = -1 if is_white else start
+        # a chunk ends no more words than half its bytes
+        while i + WIDE <= len(raw) and word + WIDE // 2 <= len(starts):
+            turns, foreign = _find_turns(raw, i, np.uint64(start < 0))
+            if foreign:
+                break
+            while turns:
+                at = i + int(_count_trailing_zeros(turns))
+                turns &= turns - ONE
+                if start < 0:
+                    start = at
+                else:
+                    starts[word], ends[word] = start, at
+                    word, start = word + 1, -1
+            i += WIDE
+        while i < len(raw) and raw[i] < 128:
+            if kinds[raw[i]] == 0:
+                start = i if start < 0 else start
+            elif start >= 0:
+                word, start = _put(starts, ends, word, start, i), -1
             i += 1
         if i == len(raw):
             break

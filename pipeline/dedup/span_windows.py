@@ -1,11 +1,7 @@
-"""Windows: runs of `width` units of a document as rolling hashes, and the anchors by which repeated ones are recognised, compiled.
+"""Windows: runs of `width` units of a document as rolling hashes, compiled.
 
 A unit is a word, or a character in scripts without blanks between words, hashed as for shingles. A window's hash is the polynomial of
-its units, as a shingle's. A window's anchor is the smallest hash among its runs of `width // 2` units. Equal windows have equal anchors
-and neighbours mostly share theirs: at a width of 32, one for nine windows. A window can only occur in several documents if its anchor
-does, so a corpus is sifted by its anchors alone. Half the width: longer runs are rarer but make more anchors and cost more than they spare.
-
-Source: Schleimer, Wilkerson, Aiken 2003, Winnowing, section 3.1 (every run of `width` units is sure to hold a chosen hash).
+its units, as a shingle's.
 """
 
 from __future__ import annotations
@@ -22,6 +18,8 @@ from pipeline.text import Offsets, Texts
 Indices = npt.NDArray[np.int64]
 ONE = np.uint64(1)
 STEP = np.uint64(0xD6E8FEB86659FD93)
+STEPS = (STEP, np.uint64(0x9E3779B97F4A7C15))
+HALF = np.uint64(32)
 
 
 def unit_hashes(texts: Texts, config: DedupConfig) -> tuple[Hashes, Offsets, npt.NDArray[np.bool_]]:
@@ -29,50 +27,18 @@ def unit_hashes(texts: Texts, config: DedupConfig) -> tuple[Hashes, Offsets, npt
     return shingle_hashes(texts, config.model_copy(update={"ngram": 1}))
 
 
-def count_windows(offsets: Offsets, width: int) -> int:
-    """Return the number of windows in documents whose units begin at `offsets`; a shorter document has none."""
-    return int(np.maximum(np.diff(offsets) - width + 1, 0).sum())
-
-
-def windows_per_anchor(width: int) -> float:
-    """Return how many windows one anchor stands for, on average over random units."""
-    return (width - width // 2 + 2) / 2
-
-
 @njit(cache=True, nogil=True)
-def find_anchors(units: Hashes, offsets: Offsets, width: int) -> tuple[Hashes, Indices]:
-    """Return the anchors of all windows, one for each run of windows that share it, and the document of each."""
-    gram = width // 2
-    reach = width - gram + 1  # runs of `gram` units in a window
-    runs = np.empty(np.diff(offsets).max() if len(offsets) > 1 else 0, np.uint64)
-    anchors, document_of = np.empty(len(units), np.uint64), np.empty(len(units), np.int64)
-    found = 0
-    for document in range(len(offsets) - 1):
-        own = units[offsets[document] : offsets[document + 1]]
-        if len(own) < width:
-            continue
-        _roll(own, gram, runs)
-        least, at, last = runs[0], 0, ~runs[0]
-        for run in range(len(own) - gram + 1):
-            if runs[run] <= least:
-                least, at = runs[run], run
-            elif at + reach == run:
-                least, at = _find_least(runs, run - reach + 1, run)
-            if run >= reach - 1 and (least != last or run == reach - 1):
-                anchors[found], document_of[found] = least, document
-                found, last = found + 1, least
-    return anchors[:found].copy(), document_of[:found].copy()
+def find_windows(units: Hashes, offsets: Offsets, width: int, flags: npt.NDArray[np.bool_]) -> tuple[Hashes, Indices, Indices, int]:
+    """Return the windows whose anchor is flagged: hash, document, number of the first unit in it; and how many anchors there are.
 
-
-@njit(cache=True, nogil=True)
-def find_windows(units: Hashes, offsets: Offsets, width: int, repeated: Hashes) -> tuple[Hashes, Indices, Indices]:
-    """Return the windows whose anchor is one of `repeated`, which is sorted: hash, document, number of the first unit in it."""
+    flags: of the documents' anchors, in the order in which `span_anchors.find_anchors` finds them.
+    """
     gram = width // 2
     reach = width - gram + 1
     longest = np.diff(offsets).max() if len(offsets) > 1 else 0
     runs, wholes = np.empty(longest, np.uint64), np.empty(longest, np.uint64)
     hashes, document_of, places = np.empty(len(units), np.uint64), np.empty(len(units), np.int64), np.empty(len(units), np.int64)
-    found = 0
+    found, anchor = 0, 0
     for document in range(len(offsets) - 1):
         own = units[offsets[document] : offsets[document + 1]]
         if len(own) < width:
@@ -89,12 +55,26 @@ def find_windows(units: Hashes, offsets: Offsets, width: int, repeated: Hashes) 
             if window < 0:
                 continue
             if least != last or window == 0:
-                place = np.searchsorted(repeated, least)
-                is_wanted, last = place < len(repeated) and repeated[place] == least, least
+                is_wanted, last = anchor < len(flags) and flags[anchor], least
+                anchor += 1
             if is_wanted:
                 hashes[found], document_of[found], places[found] = wholes[window], document, window
                 found += 1
-    return hashes[:found].copy(), document_of[:found].copy(), places[:found].copy()
+    return hashes[:found].copy(), document_of[:found].copy(), places[:found].copy(), anchor
+
+
+@njit(cache=True, nogil=True)
+def hash_runs(keys: Hashes, first: Indices, last: Indices) -> Hashes:
+    """Return a hash of 128 bits, (runs, 2), of the windows `first[i]` to `last[i]`, both included."""
+    hashes = np.empty((len(first), 2), np.uint64)
+    for run in range(len(first)):
+        for half in range(2):
+            h, step = np.uint64(last[run] - first[run]), STEPS[half]
+            for i in range(first[run], last[run] + 1):
+                h = (h ^ keys[i]) * step
+                h ^= h >> HALF
+            hashes[run, half] = h
+    return hashes
 
 
 @njit(cache=True, nogil=True)

@@ -22,10 +22,11 @@ from pipeline.dedup.clusters import cluster_documents
 from pipeline.dedup.curve import proposal_probability
 from pipeline.dedup.plants import BIN_WIDTH, bin_edges
 from pipeline.dedup.policy import order_members, read_members
-from pipeline.dedup.removals import choose_removals
+from pipeline.dedup.references import without_references
+from pipeline.dedup.removals import choose_removals, put_references_first
 from pipeline.dedup.sets import ShingleSets
 from pipeline.store import Artifact
-from pipeline.tables import DUPLICATE_PAIRS, CandidatePairs, DuplicatePairs, Removals
+from pipeline.tables import CLUSTERS, DUPLICATE_PAIRS, CandidatePairs, DuplicatePairs, Removals
 
 STEPS_BELOW = 3
 MIN_PLANTS = 10
@@ -45,14 +46,16 @@ def sweep_thresholds(
 ) -> list[dict[str, Any]]:
     """Return threshold, num_pairs, num_clusters (of two or more), num_removable and is_estimate, thresholds rising.
 
-    `identities` has doc_id and content_hash of every document, `bins` are those of `measure_quality`.
+    `identities` has doc_id and content_hash of every document, those of references included, which are in no count but that of pairs;
+    `bins` are those of `measure_quality`.
     """
     thresholds = _thresholds(config)
     edges = _edges(identities, candidates, pairs, removals, config)
     # only families at the loosest threshold can have any at another
     loosest = cluster_documents(identities, _at(edges, thresholds[0]))[0].filter(pl.col("cluster_size") > 1)
     members = read_members(documents, loosest, config).drop("cluster_id")  # type: ignore[arg-type]
-    observed = [_count(members, edges, config, threshold) for threshold in thresholds]
+    references = identities.filter(pl.col("doc_id") < 0).select("doc_id", "content_hash")
+    observed = [_count(members, references, edges, config, threshold) for threshold in thresholds]
     observed[thresholds.index(config.threshold)][COUNTS.index("num_removable")] = float(removals.height)
     return _corrected(thresholds, observed, bins, config)
 
@@ -72,11 +75,13 @@ def _edges(
     estimates = candidates.join(pairs, on=("doc_id_a", "doc_id_b"), how="anti").select(
         "doc_id_a", "doc_id_b", jaccard=pl.min_horizontal("estimated_jaccard", np.nextafter(config.threshold, 0.0)), is_pair=pl.lit(True)
     )
-    first = identities.select("doc_id", first=pl.col("doc_id").min().over("content_hash"))
-    ends = (
-        pl.concat([verified, walked, estimates])
-        .join(first.rename({"first": "a"}), left_on="doc_id_a", right_on="doc_id", maintain_order="left")
-        .join(first.rename({"first": "b"}), left_on="doc_id_b", right_on="doc_id", maintain_order="left")
+    ties = pl.concat([verified, walked, estimates])
+    tied = pl.concat([ties["doc_id_a"], ties["doc_id_b"]]).unique().to_frame("doc_id").join(identities, on="doc_id")
+    # a tied document's equals, and nobody else
+    equals = identities.join(tied, on="content_hash", how="semi")
+    first = equals.select("doc_id", first=pl.col("doc_id").min().over("content_hash"))
+    ends = ties.join(first.rename({"first": "a"}), left_on="doc_id_a", right_on="doc_id", maintain_order="left").join(
+        first.rename({"first": "b"}), left_on="doc_id_b", right_on="doc_id", maintain_order="left"
     )
     known = ends.select(pl.min_horizontal("a", "b").alias("doc_id_a"), pl.max_horizontal("a", "b").alias("doc_id_b"), "jaccard", "is_pair")
     # exact before estimated, a pair before a comparison of the walk
@@ -89,15 +94,17 @@ def _at(edges: pl.DataFrame, threshold: float) -> DuplicatePairs:
     return DUPLICATE_PAIRS.check(chosen.with_columns(containment_a=pl.lit(0.0), containment_b=pl.lit(0.0)))
 
 
-def _count(members: pl.DataFrame, edges: pl.DataFrame, config: DedupConfig, threshold: float) -> list[float]:
+def _count(members: pl.DataFrame, references: pl.DataFrame, edges: pl.DataFrame, config: DedupConfig, threshold: float) -> list[float]:
     pairs = _at(edges, threshold)
-    clusters, _ = cluster_documents(members.select("doc_id", "content_hash"), pairs)
-    shared = clusters.filter(pl.col("cluster_size") > 1)
+    clusters, _ = cluster_documents(pl.concat([references, members.select("doc_id", "content_hash")]), pairs)
+    shared = CLUSTERS.check(clusters.filter(pl.col("cluster_size") > 1))
     ordered = order_members(members.join(shared.select("doc_id", "cluster_id"), on="doc_id"), config)
+    ordered = put_references_first(ordered, shared, references)
     no_sets = ShingleSets(np.empty(0, np.int64), np.empty(0, np.uint64), np.zeros(1, np.int64))
     removable, _ = choose_removals(ordered, pairs, no_sets, config.model_copy(update={"threshold": threshold}))
     num_pairs = edges.filter("is_pair", pl.col("jaccard") >= threshold).height
-    return [float(num_pairs), float(shared["cluster_id"].n_unique()), float(removable.height)]
+    own = without_references(shared).filter(pl.col("cluster_size") > 1)
+    return [float(num_pairs), float(own["cluster_id"].n_unique()), float(removable.height)]
 
 
 def _corrected(

@@ -188,6 +188,7 @@ def _datasheet(config: ReleaseConfig, spans: SpanCounts) -> list[str]:
 
 def _provenance(parents: Mapping[str, Any]) -> list[str]:
     rows = [[escape(str(key)), escape(str(value))] for key, value in sorted(parents.items()) if isinstance(value, str | int | float)]
+    rows += [["reference", escape(str(digest))] for digest in parents.get("references", [])]
     return ["## Provenance", _table(["parent", "value"], rows), "`manifest.json` names every file of this dataset with its digest."]
 
 

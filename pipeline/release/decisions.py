@@ -3,7 +3,8 @@
 Rules, in order; the first that holds decides:
 
 1. no text                                -> drop, `empty`
-2. a verified, directly compared kept copy -> drop, `exact_duplicate` or `near_duplicate`, naming that copy
+2. a verified, directly compared kept copy -> drop, `exact_duplicate` or `near_duplicate`, naming that copy; a copy in a reference corpus
+   has an id below zero, and the evidence tells which corpus (`reference`, its digest) and the copy's own source and id there
 3. (not under policy `report`) the predictor abstains -> review, `outside_support`: an abstention is a question, not a verdict
 4. the score is surely (`sink_bound`) at or above sink_threshold -> what the policy says, `sink_risk`; a score above it whose interval
    reaches below leaves the row as it is, its evidence reads `"rule":"keep_undecided"`, and the report lists it for a person
@@ -30,7 +31,17 @@ from pipeline.config import ReleaseConfig
 from pipeline.errors import TableError
 from pipeline.release.links import TOTAL_ORDER, with_links
 from pipeline.release.spans import PLACED, place_spans, with_spans
-from pipeline.tables import DECISIONS, Clusters, Decisions, DuplicatePairs, Removals, RepeatedSpans, SinkScores
+from pipeline.tables import (
+    DECISIONS,
+    REFERENCE_DOCUMENTS,
+    Clusters,
+    Decisions,
+    DuplicatePairs,
+    ReferenceDocuments,
+    Removals,
+    RepeatedSpans,
+    SinkScores,
+)
 
 ID_COLUMNS = {
     "doc_id": pl.Int64,
@@ -51,12 +62,14 @@ def decide(
     config: ReleaseConfig,
     duplicate_pairs: DuplicatePairs | None = None,
     spans: RepeatedSpans | None = None,
+    references: ReferenceDocuments | None = None,
 ) -> Decisions:
     """Give every document its action, weight, reason and evidence.
 
     ids: one row a document with `doc_id, source, content_hash, row_hash, num_bytes, is_empty` (further columns are ignored); `clusters`
     and `scores` hold exactly the same documents. `duplicate_pairs` tells a further copy inside the allowance from a member that hangs on
-    a chain only; without it such a member's link reads `unverified`. `spans` are needed unless the span policy is `report`.
+    a chain only; without it such a member's link reads `unverified`. `spans` are needed unless the span policy is `report`, and
+    `references` if a removal names one of them.
 
     Evidence is one JSON object, keys sorted, numbers rounded to 6 digits, never corpus text.
 
@@ -64,19 +77,25 @@ def decide(
     spans are missing or lie outside a text.
     """
     _refuse_missing_spans(spans, config)
+    known = REFERENCE_DOCUMENTS.empty() if references is None else references
     rows = _joined(ids, clusters, removals, scores)
     rows = with_links(rows, duplicate_pairs)
     rows = _with_rules(rows, config).with_columns(action=_action())
     rows = with_spans(rows, None if config.spans == "report" else spans, is_released(config))
-    decisions = rows.select(
-        "doc_id",
-        action=pl.when(_is_masked()).then(pl.lit("mask")).otherwise(pl.col("action")),
-        weight=_weight(config),
-        reason=_reason(),
-        kept_doc_id=pl.when(pl.col("rule") == "duplicate").then(pl.col("kept_doc_id")),
-        evidence=_evidence(config),
-    ).sort("doc_id")
-    _refuse_broken_explanations(decisions)
+    named = known.select("reference", kept_doc_id="doc_id", reference_source="source", reference_source_id="source_id")
+    decisions = (
+        rows.join(named, on="kept_doc_id", how="left")
+        .select(
+            "doc_id",
+            action=pl.when(_is_masked()).then(pl.lit("mask")).otherwise(pl.col("action")),
+            weight=_weight(config),
+            reason=_reason(),
+            kept_doc_id=pl.when(pl.col("rule") == "duplicate").then(pl.col("kept_doc_id")),
+            evidence=_evidence(config),
+        )
+        .sort("doc_id")
+    )
+    _refuse_broken_explanations(decisions, known)
     return DECISIONS.check(decisions)
 
 
@@ -251,7 +270,8 @@ def _evidence(config: ReleaseConfig) -> pl.Expr:
     def number(name: str) -> pl.Expr:
         return pl.col(name).round(6)
 
-    removed = pl.struct("cluster_size", number("containment_kept"), number("containment_removed"), number("jaccard"))
+    compared = ("cluster_size", number("containment_kept"), number("containment_removed"), number("jaccard"))
+    in_reference = ("reference", "reference_source", "reference_source_id")
     before: tuple[str | pl.Expr, ...] = (
         *("cluster_size", "is_supported", "link", "rule"),
         *map(number, ("sink_score", "sink_score_high", "sink_score_low")),
@@ -261,21 +281,23 @@ def _evidence(config: ReleaseConfig) -> pl.Expr:
     return (
         pl.when(pl.col("rule") == "empty")
         .then(pl.lit("{}"))
+        .when((pl.col("rule") == "duplicate") & pl.col("reference").is_null())
+        .then(pl.struct(*compared).struct.json_encode())
         .when(pl.col("rule") == "duplicate")
-        .then(removed.struct.json_encode())
+        .then(pl.struct(*compared, *in_reference).struct.json_encode())
         .when(pl.col("span_count") > 0)
         .then(pl.struct(*before, *spans, "stands_for").struct.json_encode())
         .otherwise(pl.struct(*before, "stands_for").struct.json_encode())
     )
 
 
-def _refuse_broken_explanations(decisions: pl.DataFrame) -> None:
-    kept = decisions.filter(pl.col("action") != "drop").select("doc_id")
+def _refuse_broken_explanations(decisions: pl.DataFrame, references: ReferenceDocuments) -> None:
+    kept = pl.concat([decisions.filter(pl.col("action") != "drop").select("doc_id"), references.select("doc_id")])
     named = decisions.drop_nulls("kept_doc_id")
     broken = named.join(kept, left_on="kept_doc_id", right_on="doc_id", how="anti")
     if broken.height:
         raise TableError(
             f"{broken.height} removal(s) name a copy that is not kept",
             where=f"table removals, doc_id {broken['doc_id'][0]} names {broken['kept_doc_id'][0]}",
-            wanted="a kept document, directly compared",
+            wanted="a kept document or a reference, directly compared",
         )

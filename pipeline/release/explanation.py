@@ -32,6 +32,11 @@ RULES: Mapping[str, str] = {
     "repeated_span": "it holds text that other documents repeat word for word and of which the first occurrence stays",
     "overruled": "a person overruled the decision",
 }
+IN_REFERENCE: Mapping[str, str] = {
+    "exact_duplicate": "its normalised text equals that of a document in a reference corpus, which loses no row",
+    "near_duplicate": "its shingles were compared with those of a document in a reference corpus, which loses no row, and agree at or "
+    "above the threshold",
+}
 SPARED: Mapping[str, str] = {
     "downweight_unsure": "; it is not dropped because the interval of its score reaches below the drop threshold",
     "downweight_stands_for_copies": "; it is not dropped because it stands for copies that were removed",
@@ -141,12 +146,14 @@ def explain(
     placed: pl.DataFrame | None = None,
     candidate_pairs: CandidatePairs | None = None,
     order: pl.DataFrame | None = None,
+    references: pl.DataFrame | None = None,
 ) -> Explanation:
     """Explain the decision on one document, named by doc_id or by the user's own source_id.
 
     ids: one row a document with `doc_id, source, source_id, content_hash`. A string is looked up as source_id first, then as doc_id.
     candidate_pairs tell shared bands; order, the keep policy's order, tells ranks: `doc_id, rank`, and one column a rule with the place
     by that rule alone. Scores may be cut down to the document, the other tables to its cluster and what was proposed with it.
+    references: documents of reference corpora, as `relate` takes them.
     spans: repeated spans of all documents; placed: those of released rows, as `placed_spans` returns them.
 
     Raises: InputError when no document, or more than one, is meant.
@@ -156,7 +163,7 @@ def explain(
     decision = decisions.row(by_predicate=pl.col("doc_id") == doc_id, named=True)
     score = scores.row(by_predicate=pl.col("doc_id") == doc_id, named=True)
     evidence = json.loads(decision["evidence"])
-    relations = relate(doc_id, ids, removals, duplicate_pairs, decisions, candidate_pairs, order)
+    relations = relate(doc_id, ids, removals, duplicate_pairs, decisions, candidate_pairs, order, references)
     return Explanation(
         doc_id=doc_id,
         source=row["source"],
@@ -179,6 +186,8 @@ def explain(
 
 
 def _rule(reason: str, evidence: Mapping[str, Any]) -> str:
+    if "reference" in evidence:
+        return IN_REFERENCE[reason]
     if reason == "representative" and evidence.get("link") == "transitive_only":
         return TRANSITIVE_ONLY
     rule = RULES[reason]
@@ -198,12 +207,12 @@ def _spans_of(doc_id: int, spans: RepeatedSpans, placed: pl.DataFrame | None, ev
     mine = spans.filter(pl.col("doc_id") == doc_id).sort("start")
     acting = (placed if placed is not None else pl.DataFrame(schema=PLACED)).filter(pl.col("is_first").not_())
     elsewhere = dict(acting.filter(pl.col("doc_id") == doc_id).select("start", "kept_doc_id").iter_rows())
-    first_here = {*acting.filter(pl.col("kept_doc_id") == doc_id)["span_hash"]}
+    first_here = {*acting.filter(pl.col("kept_doc_id") == doc_id)["holders"]}
     treated = {"mask": "masked", "trim": "trimmed"}.get(evidence.get("span_policy", ""), "listed")
     return tuple(
         HeldSpan(
             **{column: row[column] for column in columns},
-            treatment=treated if row["start"] in elsewhere else "kept" if row["span_hash"] in first_here else "listed",
+            treatment=treated if row["start"] in elsewhere else "kept" if row["holders"] in first_here else "listed",
             kept_doc_id=elsewhere.get(row["start"]),
         )
         for row in mine.iter_rows(named=True)
@@ -212,7 +221,7 @@ def _spans_of(doc_id: int, spans: RepeatedSpans, placed: pl.DataFrame | None, ev
 
 def _line_of(other: Related) -> str:
     line = (
-        f"  document {other.doc_id}: {_one_line(other.source_id)} of {_one_line(other.source)} ({other.action}); "
+        f"  {_name_of(other)}; "
         f"Jaccard {other.jaccard:.3f}; {other.containment_of_this:.1%} of this in it, {other.containment_of_other:.1%} of it in this"
     )
     if other.shared_bands is not None:
@@ -223,10 +232,12 @@ def _line_of(other: Related) -> str:
 
 
 def _line_of_proposal(other: Proposed) -> str:
-    return (
-        f"  document {other.doc_id}: {_one_line(other.source_id)} of {_one_line(other.source)} ({other.action}); "
-        f"{other.shared_bands} shared band(s), estimated {other.estimated_jaccard:.3f}"
-    )
+    return f"  {_name_of(other)}; {other.shared_bands} shared band(s), estimated {other.estimated_jaccard:.3f}"
+
+
+def _name_of(other: Related | Proposed) -> str:
+    where = other.action if other.reference is None else f"reference {_one_line(other.reference)}"
+    return f"document {other.doc_id}: {_one_line(other.source_id)} of {_one_line(other.source)} ({where})"
 
 
 def _line_of_span(span: HeldSpan) -> str:

@@ -84,7 +84,8 @@ def clear_staging(staging: str) -> None:
 def seal(filtered: FilteredData, name: str, card: str, gates: Sequence[Gate], parents: Mapping[str, Any]) -> Manifest:
     """Write the card and the manifest beside the shards in staging and, unless a gate failed, `_SUCCESS` last.
 
-    parents: small JSON values, by convention `input_digest, config_digest, decisions_digest, code_versions, seeds, minhash_scheme`.
+    parents: small JSON values, by convention `input_digest, config_digest, decisions_digest, references` (digests of what was compared
+    with and is not in here), `code_versions, seeds, minhash_scheme`.
     """
     staging = filtered.folder
     files = (write_bytes(f"{staging}/{CARD}", card.encode()), *filtered.shards)

@@ -33,6 +33,7 @@ class Related:
     estimated_jaccard: float | None = None  # from the signatures
     rank: int | None = None  # place in the keep policy's order of the cluster, from 1
     parted_by: str | None = None  # first rule of the keep policy by which the two differ
+    reference: str | None = None  # name of the reference corpus it is in
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Proposed:
     action: str
     shared_bands: int
     estimated_jaccard: float
+    reference: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,19 @@ def relate(
     decisions: Decisions,
     candidate_pairs: CandidatePairs | None = None,
     order: pl.DataFrame | None = None,
+    references: pl.DataFrame | None = None,
 ) -> Relations:
     """Return the ties of one document; the tables may be cut down to its cluster and to what was proposed with it.
 
     ids: `doc_id, source, source_id, content_hash`. order: `doc_id, rank`, then one column for each rule of the keep policy with the place
-    by that rule alone; without it no rank is told, and without `candidate_pairs` no shared bands.
+    by that rule alone; without it no rank is told, and without `candidate_pairs` no shared bands. references: `doc_id` (negative),
+    `source, source_id, content_hash`, and `reference`, the corpus's name; one that is mentioned but not named there goes by its number.
     """
     removals = Removals(removals.join(decisions.drop_nulls("kept_doc_id"), on="doc_id", how="semi"))  # an empty row is nobody's copy
     is_chained = decisions.filter(is_transitive_only() & (pl.col("doc_id") == doc_id)).height > 0
     mentioned = [removals["kept_doc_id"], *(duplicate_pairs[end] for end in ("doc_id_a", "doc_id_b"))]
     mentioned += [candidate_pairs[end] for end in ("doc_id_a", "doc_id_b")] if candidate_pairs is not None else []
-    names = _names(ids, decisions, order, pl.concat(mentioned))
+    names = _names(ids, decisions, order, _mentioned(pl.concat(mentioned), references))
     proposed, ties = _proposals(candidate_pairs), _ties(duplicate_pairs, candidate_pairs)
     own = names.row(by_predicate=pl.col("doc_id") == doc_id, named=True)
     same_text = names.filter(pl.col("content_hash") == own["content_hash"])["doc_id"].implode()
@@ -102,26 +106,28 @@ def relate(
     )
 
 
-def _names(ids: pl.DataFrame, decisions: Decisions, order: pl.DataFrame | None, mentioned: pl.Series) -> pl.DataFrame:
+def _names(ids: pl.DataFrame, decisions: Decisions, order: pl.DataFrame | None, references: pl.DataFrame) -> pl.DataFrame:
     is_kept = pl.col("kept_doc_id").is_null() & (pl.col("reason") != "empty")
     names = ids.select("doc_id", "source", "source_id", "content_hash").join(
-        decisions.select("doc_id", "action", is_kept=is_kept), on="doc_id"
+        decisions.select("doc_id", "action", is_kept=is_kept, reference=pl.lit(None, pl.String)), on="doc_id"
     )
-    names = pl.concat([names, _references(ids, mentioned)])
+    names = pl.concat([names, references.select(names.columns)])
     if order is None:
         return names.with_columns(rank=pl.lit(None, pl.Int64), places=pl.lit(None))
     places = order.select("doc_id", "rank", places=pl.struct(pl.exclude("doc_id", "rank")))
     return names.join(places, on="doc_id", how="left")
 
 
-def _references(ids: pl.DataFrame, mentioned: pl.Series) -> pl.DataFrame:
-    """Name the reference documents among those mentioned: their ids are negative, they always stay, and `ids` may not know them."""
-    found = pl.DataFrame({"doc_id": mentioned.filter(mentioned < 0).unique().sort()})
-    known = found.join(ids.select("doc_id", "source", "source_id", "content_hash"), on="doc_id", how="left")
+def _mentioned(doc_ids: pl.Series, references: pl.DataFrame | None) -> pl.DataFrame:
+    """Name the reference documents among some, and those that `references` holds: their ids are negative and they always stay."""
+    schema = {"doc_id": pl.Int64, **dict.fromkeys(("source", "source_id", "reference"), pl.String), "content_hash": pl.Binary}
+    known = pl.DataFrame(schema=schema) if references is None else references.select(*schema)
+    found = pl.concat([doc_ids.filter(doc_ids < 0), known["doc_id"]]).unique().sort().to_frame("doc_id")
     number = pl.col("doc_id").cast(pl.String)
-    return known.with_columns(
+    return found.join(known, on="doc_id", how="left").with_columns(
         pl.col("source").fill_null("reference"),
         pl.col("source_id").fill_null(number),
+        pl.col("reference").fill_null("reference"),
         pl.col("content_hash").fill_null(number.cast(pl.Binary)),
         action=pl.lit("reference"),
         is_kept=pl.lit(True),
@@ -220,7 +226,7 @@ def _walk_back(
 def _rejected(failed: pl.DataFrame, names: pl.DataFrame) -> tuple[Proposed, ...]:
     others = failed.drop("doc_id").rename({"other": "doc_id"}).join(names, on="doc_id")
     nearest = others.sort(-pl.col("estimated_jaccard"), "content_hash", "doc_id").head(MAX_NEIGHBOURS)
-    columns = ("doc_id", "source", "source_id", "action", "shared_bands", "estimated_jaccard")
+    columns = ("doc_id", "source", "source_id", "action", "shared_bands", "estimated_jaccard", "reference")
     return tuple(Proposed(**row) for row in nearest.select(columns).iter_rows(named=True))
 
 

@@ -1,12 +1,13 @@
-"""Choose which occurrences of repeated spans a release acts on: all but the first of each.
+"""Choose which occurrences of repeated spans a release acts on: all but those in one document, and of these all but the first.
 
-A span should be learnt at most once. Of all released occurrences of one `span_hash`, in the total order content_hash, row_hash, start,
-the first stays whole, under `mask` and under `trim` alike; every other one acts, also a further one in the document of the first.
-Documents that are not released hold nothing back: if the only other holder is dropped, the span stays where it is.
+A span should be learnt at most once. Of all released documents that hold it, the first in the total order content_hash, row_hash keeps
+it; everywhere else it acts, and so does in the first document any further occurrence of an equal span. Documents that are not released
+hold nothing back: if the only other holder is dropped, the span stays where it is.
 
-What is decided is decided per `span_hash`. Maximal spans of different documents may overlap only partly: a span whose text is part of a
-longer one elsewhere is another span, with a first occurrence of its own, so its text can stay once in each. Where two spans of one
-document overlap and one of them stays, the other acts on what is left of it.
+Documents are compared by `holders`, which names the set of documents that hold every window of a span: so what is decided holds for each
+window, wherever it stands and however long the spans around it are. Where two spans of one document overlap and one acts, the whole of
+it acts: what is left of the other stays, the text that acts is in an earlier document. So no text is lost, and after masking or trimming
+no window of `min_span_words` words is left in two released documents, but for words that a cut brought together.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ PLACED = {
     "start": pl.Int64,
     "end": pl.Int64,
     "span_hash": pl.Binary,
+    "holders": pl.UInt64,
     "num_documents": pl.Int64,
     "kept_doc_id": pl.Int64,  # where the first occurrence stays
     "is_first": pl.Boolean,
@@ -35,23 +37,17 @@ def place_spans(spans: RepeatedSpans, holders: pl.DataFrame) -> pl.DataFrame:
     holders: `doc_id, content_hash, row_hash` of the documents that are released, each once.
     """
     held = spans.join(holders.select(TOTAL_ORDER), on="doc_id").sort(*TOTAL_ORDER, "start")
-    named = held.with_columns(kept_doc_id=pl.col("doc_id").first().over("span_hash"), is_first=pl.col("span_hash").is_first_distinct())
-    return named.select(*PLACED).sort("doc_id", "start")
+    named = held.with_columns(kept_doc_id=pl.col("doc_id").first().over("holders"))
+    is_first = (pl.col("doc_id") == pl.col("kept_doc_id")) & pl.col("span_hash").is_first_distinct()
+    return named.with_columns(is_first=is_first).select(*PLACED).sort("doc_id", "start")
 
 
 def treated_spans(placed: pl.DataFrame) -> pl.DataFrame:
-    """Return `doc_id, start, end` of the text to mask or trim: what acts less what stays, disjoint, not even touching, in order."""
-    weight = pl.when("is_first").then(pl.lit(0)).otherwise(pl.lit(1))
-    bounds = [
-        placed.select("doc_id", at=place, acting=sign * weight, staying=sign * (1 - weight)) for place, sign in (("start", 1), ("end", -1))
-    ]
-    swept = pl.concat(bounds).group_by("doc_id", "at").sum().sort("doc_id", "at")
-    depth = swept.with_columns(pl.col("acting", "staying").cum_sum().over("doc_id"))
-    state = depth.select("doc_id", "at", is_treated=(pl.col("acting") > 0) & (pl.col("staying") == 0))
-    turns = state.filter(pl.col("is_treated") != pl.col("is_treated").shift(1, fill_value=False).over("doc_id"))
-    # treated and untreated turns alternate, and no document ends treated
-    ends = turns.with_columns(end=pl.col("at").shift(-1))
-    return ends.filter("is_treated").select("doc_id", "end", start="at").select("doc_id", "start", "end")
+    """Return `doc_id, start, end` of the text to mask or trim: all that acts, disjoint, not even touching, in order."""
+    acting = placed.filter(pl.col("is_first").not_()).sort("doc_id", "start", "end")
+    reached = pl.col("end").cum_max().shift(1, fill_value=-1).over("doc_id")
+    joined = acting.with_columns(run=(pl.col("start") > reached).cum_sum())
+    return joined.group_by("doc_id", "run", maintain_order=True).agg(pl.col("start").min(), pl.col("end").max()).drop("run")
 
 
 def with_spans(rows: pl.DataFrame, spans: RepeatedSpans | None, is_released: pl.Expr) -> pl.DataFrame:

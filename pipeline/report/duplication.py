@@ -30,10 +30,11 @@ def duplication(
     facts: Mapping[str, Mapping[str, Any]],
     num_listed: int,
     repeated: Mapping[str, Any] | None,
+    references: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return the band curve, recall on planted copies, other thresholds, counts, largest clusters and the overlap between sources.
 
-    repeated: what `repeated_spans` found, taken in as it is.
+    repeated: what `repeated_spans` found, references: what `references` counted, both taken in as they are.
     """
     groups = clusters.group_by("cluster_id").agg(pl.col("cluster_size").first()).filter(pl.col("cluster_size") > 1)
     removed = ledger.filter(pl.col("fate").is_in(["exact", "near"])).height
@@ -55,6 +56,7 @@ def duplication(
         "jaccard_histogram": _jaccard(pairs, config.threshold),
         "largest": _largest(ledger, groups, num_listed),
         "overlap": _overlap(ledger, removals),
+        "references": list(references),
         "repeated_spans": repeated,
     }
 
@@ -109,10 +111,11 @@ def _largest(ledger: pl.DataFrame, groups: pl.DataFrame, limit: int) -> list[dic
 
 
 def _overlap(ledger: pl.DataFrame, removals: Removals) -> dict[str, Any]:
-    """Count removed rows by their own source and by the source of the copy that was kept instead."""
+    """Count removed rows by their own source and by the source of the copy that was kept instead; copies of references are no overlap."""
     sources = ledger.select("doc_id", "source")
     pairs = (
-        removals.select("doc_id", "kept_doc_id")
+        removals.filter(pl.col("kept_doc_id") >= 0)
+        .select("doc_id", "kept_doc_id")
         .join(sources, on="doc_id", how="left")
         .join(sources.rename({"doc_id": "kept_doc_id", "source": "kept_source"}), on="kept_doc_id", how="left")
     )

@@ -20,13 +20,24 @@ def not_examined(config: AuditConfig, facts: Mapping[str, Mapping[str, Any]]) ->
         f"Most text was not trained on: proxies saw a subsample of at most {count(config.proxy.token_budget)} tokens"
         + (f" ({plural(trained, 'cluster')}, {count(tokens)} tokens)" if trained and tokens else "")
         + "; all other scores are predictions of predictions.",
-        "Overlap with benchmarks or with any other corpus: only this corpus was compared with itself.",
+        *_other_corpora(config),
         "Licences, consent, truth, toxicity, bias, and whether personal data is present: none of this follows from a duplicate or a score.",
         "Columns other than the text; they pass through untouched.",
     ]
     if "spans" not in facts:
         lines.insert(1, "Passages repeated inside documents that differ as wholes (licence headers, mail footers): no span search was run.")
     return lines
+
+
+def _other_corpora(config: AuditConfig) -> list[str]:
+    """Say what comparison with other corpora there was not."""
+    if not config.reference.paths and not config.reference.runs:
+        return ["Overlap with benchmarks or with any other corpus: only this corpus was compared with itself."]
+    return [
+        "Overlap with any other corpus than the references listed under Duplication.",
+        "Parts of references inside longer rows: rows were compared with references as wholes, so a benchmark's question that stands in a "
+        "page about other things is not found.",
+    ]
 
 
 def limits(summary: Mapping[str, Any]) -> list[dict[str, str]]:

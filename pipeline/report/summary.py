@@ -19,11 +19,12 @@ from pipeline.report.effects import effects
 from pipeline.report.ledger import LABEL, join_ledger, name, with_tokens
 from pipeline.report.limits import limits, not_examined
 from pipeline.report.measures import tidy
+from pipeline.report.references import references
 from pipeline.report.rows import flow
 from pipeline.report.sinks import sinks
 from pipeline.report.spans import repeated_spans
 from pipeline.report.verdict import judge, opinion
-from pipeline.tables import Clusters, Decisions, DuplicatePairs, Proxies, Removals, RepeatedSpans, SinkScores
+from pipeline.tables import Clusters, Decisions, DuplicatePairs, Proxies, ReferenceDocuments, Removals, RepeatedSpans, SinkScores
 
 VERSION = 1
 
@@ -36,7 +37,8 @@ class SummaryInputs:
     facts: what stages recorded, under `documents, candidates, verification, clusters, removals, samples, scores`; `scores` is the
     predictor's evaluation, or holds it under `evaluation`. Also read when there:
     `samples.tokens_per_byte`, `planted.recall`, `spans`, `sensitive.kinds`, and `filtered`: what the release did to repeated spans.
-    spans: None where nobody looked for them.
+    spans: None where nobody looked for them. references: `name, kind` (files or run), `digest`, `num_documents` of each corpus that was
+    compared with; reference_documents: those of its documents that had to do with one of the corpus.
     gates: name, value, low, high, limit, severity, status, meaning (and unit "share" or "count", waiver). verdict: theirs, if drawn.
     timing: stage, seconds, rows, bytes, peak_memory_bytes, was_cached. previous: the last run's summary, to tell what changed.
     """
@@ -51,6 +53,8 @@ class SummaryInputs:
     decisions: Decisions
     proxies: Proxies
     spans: RepeatedSpans | None = None
+    references: Sequence[Mapping[str, Any]] = ()
+    reference_documents: ReferenceDocuments | None = None
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     gates: Sequence[Mapping[str, Any]] = ()
     verdict: str = ""
@@ -70,6 +74,7 @@ def build_summary(inputs: SummaryInputs) -> dict[str, Any]:
     ledger = join_ledger(ids, inputs.clusters, inputs.scores, inputs.decisions, config.release.hold_review)
     scores = facts.get("scores", {})
     num_clusters, num_top, num_spans, num_near = _allowance(config.report.max_rows, inputs.spans)
+    compared = references(inputs.references, inputs.reference_documents, inputs.removals, ledger)
     repeated = repeated_spans(inputs.spans, ledger, config.dedup, facts.get("filtered"), num_spans)
     summary: dict[str, Any] = {
         "version": VERSION,
@@ -79,7 +84,16 @@ def build_summary(inputs: SummaryInputs) -> dict[str, Any]:
         "scope": _scope(inputs),
         "flow": flow(ledger, basis),
         "duplication": duplication(
-            ledger, inputs.clusters, inputs.duplicate_pairs, inputs.removals, config.dedup, inputs.band_curve, facts, num_clusters, repeated
+            ledger,
+            inputs.clusters,
+            inputs.duplicate_pairs,
+            inputs.removals,
+            config.dedup,
+            inputs.band_curve,
+            facts,
+            num_clusters,
+            repeated,
+            compared,
         ),
         "sinks": sinks(ledger, inputs.proxies, scores.get("evaluation", scores), config.proxy, config.risk, num_top),
         "decisions": effects(ledger, config.release, num_near),

@@ -19,7 +19,6 @@ from pipeline import store
 from pipeline.config import DedupConfig
 from pipeline.dedup.candidates import find_candidates
 from pipeline.dedup.clusters import cluster_documents
-from pipeline.dedup.facts import Facts
 from pipeline.dedup.placed import place
 from pipeline.dedup.removals import find_removals
 from pipeline.dedup.shingles import shingle_hashes, shingle_sets
@@ -43,13 +42,12 @@ class Truth:
 
 @dataclass(frozen=True)
 class Run:
-    """Hold what one run found, its counts and the CPU seconds of candidates and verification."""
+    """Hold what one run found, and the CPU seconds of candidates and verification."""
 
     candidates: CandidatePairs
     pairs: DuplicatePairs
     clusters: Clusters
     removals: Removals
-    facts: Facts
     seconds: float
 
 
@@ -94,13 +92,13 @@ def run(documents: store.Artifact, signatures: store.Artifact, config: DedupConf
     """Deduplicate signed documents, the way the flow does."""
     known = store.read_frame(signatures, ["doc_id", "content_hash", "num_bytes", "num_shingles"])
     start = time.process_time()
-    candidates, proposed = find_candidates(place(signatures), config, f"{folder}/keys")
-    pairs, verified = verify_candidates(candidates, place(documents), known, config, f"{folder}/sets")
+    candidates, _ = find_candidates(place(signatures), config, f"{folder}/keys")
+    pairs, _ = verify_candidates(candidates, place(documents), known, config, f"{folder}/sets")
     seconds = time.process_time() - start
-    clusters, clustered = cluster_documents(known, pairs)
-    removals, walked = find_removals(documents, clusters, pairs, known, config, f"{folder}/sets")
+    clusters, _ = cluster_documents(known, pairs)
+    removals, _ = find_removals(documents, clusters, pairs, known, config, f"{folder}/sets")
     store.remove(str(folder))
-    return Run(candidates, pairs, clusters, removals, proposed | verified | clustered | walked, seconds)
+    return Run(candidates, pairs, clusters, removals, seconds)
 
 
 def found_pairs(truth: Truth, found: Run) -> pl.DataFrame:

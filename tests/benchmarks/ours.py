@@ -21,6 +21,9 @@ Row = dict[str, Any]
 def ours(corpus: str, work: str, eighths: str = "8", workers: str = "1") -> Row:
     """Deduplicate the first eighths of a corpus's files, verification on; stages are CPU seconds of this process."""
     start = time.process_time()
+    from pipeline.lean import start_lean
+
+    start_lean()
     from pipeline import store
     from pipeline.config import DedupConfig
     from pipeline.dedup.candidates import find_candidates

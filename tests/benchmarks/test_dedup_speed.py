@@ -16,6 +16,11 @@ counts.
                             pip install --no-deps text-dedup with datasets click-option-group rich regex psutil ftfy
 
 The bound is C without normalisation on text in memory; the floor of the whole is reading with pyarrow plus that bound.
+Figures of record come from real documentation, grown to 1 and 5 GB:
+
+    python tests/benchmarks/corpora.py manpages linux boost openjdk rust BASE
+    python tests/benchmarks/growing.py BASE GROWN 1000
+    BENCH_TEXT=GROWN PEERS_PYTHON=... python -m pytest -m benchmark -s tests/benchmarks/test_dedup_speed.py
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ SAMPLES = Path(__file__).parents[2] / "data" / "samples" / "corpus"
 @pytest.mark.benchmark
 def test_dedup_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Measure ours by stage, its limits, peers, scaling and two workers; fail only if a measurement does or C does other work than ours."""
-    corpus = _corpus(tmp_path)
+    peers, corpus = _peers(), _corpus(tmp_path)
     measure("ours", corpus, tmp_path / "ours", 1)  # fills the cache of compiled kernels
     ours = measure("ours", corpus, tmp_path / "ours")
     rows = _own_rows(ours)
@@ -45,7 +50,7 @@ def test_dedup_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         rows += _limit_rows(ours, limits)
         rows += _worker_rows(ours, corpus, tmp_path)
         rows += _scaling_rows(corpus, tmp_path)
-        for name in _peers():
+        for name in peers:
             rows.append(_peer_row(name, ours, corpus, tmp_path))
     finally:
         # a job that fails late must not cost what was measured before
@@ -89,7 +94,10 @@ def _limit_rows(ours: Row, limits: Row) -> list[Row]:
 
 
 def _peers() -> list[str]:
-    return [name.strip() for name in os.environ.get("BENCH_PEERS", "").split(";") if name.strip()] or list(PEERS)
+    chosen = [name.strip() for name in os.environ.get("BENCH_PEERS", "").split(";") if name.strip()]
+    unknown = set(chosen) - set(PEERS)
+    assert not unknown, f"BENCH_PEERS names {sorted(unknown)}; known are {list(PEERS)}"
+    return chosen or list(PEERS)
 
 
 def _peer_row(name: str, ours: Row, corpus: Path, folder: Path) -> Row:

@@ -121,7 +121,7 @@ def test_a_chain_is_told_link_by_link(audited: tuple[AuditConfig, RunResult]) ->
 def test_the_summary_tells_what_each_stage_cost(audited: tuple[AuditConfig, RunResult]) -> None:
     """Seconds, rows and peak memory of every stage are in summary.json."""
     stages = {stage["stage"]: stage for stage in _summary(audited[1])["timing"]["stages"]}
-    assert stages.keys() >= {"documents", "signatures", "candidates", "verification", "clusters", "proxies", "scores", "decisions"}
+    assert stages.keys() >= {"documents", "candidates", "verification", "removals", "spans", "clusters", "proxies", "scores", "decisions"}
     assert all(stage["peak_memory_bytes"] > 0 and stage["seconds"] >= 0 for stage in stages.values())
     assert stages["documents"]["rows"] == NUM_ROWS
 

@@ -45,6 +45,16 @@ def test_long_runs_of_ascii_are_normalised_like_short_ones(texts: list[str], pad
     assert [data[offsets[i] : offsets[i + 1]].tobytes().decode() for i in range(len(texts))] == [normalise(text) for text in texts]
 
 
+def test_every_character_is_normalised_as_python_does_it() -> None:
+    """By itself, between letters, before an accent, after itself: each of the first two planes, and the last of a few others."""
+    points = [*range(0x20000), 0x2F800, 0x2FA1D, 0x30000, 0xE0001, 0xE01EF, 0x10FFFD]
+    lines = [chr(point) for point in points if not 0xD800 <= point < 0xE000]
+    texts = [f"{each} a{each}b {each}\u0301 {each}{each}" for each in lines]
+    data, offsets = normalised_buffers(pa.array(texts, pa.large_string()))
+    ours = [data[offsets[i] : offsets[i + 1]].tobytes().decode() for i in range(len(texts))]
+    assert ours == [normalise(text) for text in texts]
+
+
 def test_null_is_empty_and_slices_and_chunks_are_read_where_they_lie() -> None:
     """Offsets into shared buffers are respected, and a null is the empty text."""
     whole = pa.array(["left out", "A  b", None, "Ünï  X"], pa.large_string())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import DedupConfig
 from pipeline.dedup.buckets import find_repeats
-from pipeline.dedup.candidates import band_keys, join_sketches, merge_proposals, partition_of, propose_pairs
+from pipeline.dedup.candidates import Members, band_keys, join_sketches, merge_proposals, partition_of, propose_pairs
 from pipeline.dedup.signatures import compute_signatures
 from pipeline.tables import Documents, Signatures
 
@@ -31,17 +31,11 @@ def candidates_of(signatures: Signatures, config: DedupConfig) -> pl.DataFrame:
     return merge_proposals([propose_pairs(part, config) for part in joined])[0]
 
 
-def one_bucket(sketches: list[list[int]]) -> pl.DataFrame:
-    """Return the band keys of one bucket, member i having content hash i and nibbles sketches[i]."""
-    words = [sum(value << 4 * i for i, value in enumerate(nibbles)) for nibbles in sketches]
-    return pl.DataFrame(
-        {
-            "band_key": np.full(len(words), 7, np.uint64),
-            "doc_id": np.arange(len(words)),
-            "content_hash": [i.to_bytes(16, "big") for i in range(len(words))],
-            "sketch": pl.Series([[word] for word in words], dtype=pl.Array(pl.UInt64, 1)),
-        }
-    )
+def one_bucket(sketches: list[list[int]]) -> Members:
+    """Return one bucket, member i having the i-th content and nibbles sketches[i]."""
+    words = np.array([[sum(value << 4 * i for i, value in enumerate(nibbles))] for nibbles in sketches], np.uint64)
+    ids = np.arange(len(words))
+    return Members(np.full(len(words), 7, np.uint64), ids, ids, words)
 
 
 SMALL = DedupConfig(num_perm=16, num_bands=2, rows_per_band=8, threshold=1.0)

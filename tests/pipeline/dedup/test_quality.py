@@ -97,11 +97,14 @@ def test_plants_follow_content_and_seed_alone(make_documents: Make) -> None:
 
 
 def test_the_sample_follows_content_and_seed_alone(make_documents: Make) -> None:
-    """The same contents are drawn in any order of rows; empty and very long texts never are, equal ones once."""
+    """The same contents are drawn in any order of rows, however they are cut into parts; empty and very long texts never are, equal ones once."""
     texts = [*corpus(), *corpus()[:5]]
     config = DedupConfig(num_plants=6)
     shuffled = random.Random(5).sample(texts, len(texts))
-    one, two = (choose_sample(profile_documents(make_documents(rows)), config, 3) for rows in (texts, shuffled))
+    one, two = (
+        choose_sample(profile_documents(make_documents(rows)).iter_slices(size), config, 3)
+        for rows, size in ((texts, len(texts)), (shuffled, 7))
+    )
     assert one["content_hash"].to_list() == two["content_hash"].to_list()
     assert one["content_hash"].is_unique().all()
     assert all(0 < len(texts[doc_id].encode()) <= MAX_BYTES for doc_id in one["doc_id"])
@@ -141,7 +144,7 @@ def test_fewer_bands_find_fewer_plants(plants: Plants, tmp_path: Path) -> None:
 def test_nothing_planted_is_not_measured(make_documents: Make, tmp_path: Path, texts: list[str], num_plants: int) -> None:
     """Without fit documents, or switched off, every value is None, and nobody stumbles."""
     config = DedupConfig(num_plants=num_plants)
-    sample = choose_sample(profile_documents(make_documents(texts)), config, 1)
+    sample = choose_sample([profile_documents(make_documents(texts))], config, 1)
     rows = sample_of(texts, make_documents).join(sample.select("doc_id"), on="doc_id")
     table, facts = measure_quality(plant_copies(rows, config, 1), config, str(tmp_path))
     assert table.is_empty()

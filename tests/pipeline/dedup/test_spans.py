@@ -5,9 +5,13 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,9 +19,10 @@ from hypothesis import strategies as st
 from pipeline import store
 from pipeline.config import DedupConfig
 from pipeline.dedup.facts import Facts
-from pipeline.dedup.spans import find_spans
+from pipeline.dedup.span_anchors import anchor_texts
+from pipeline.dedup.spans import anchors_path, find_spans, keep_anchors
 from pipeline.tables import RepeatedSpans
-from pipeline.text import normalise
+from pipeline.text import normalise, padded_buffers
 
 Text = str | None
 Row = tuple[int, int, int, int, int, int]
@@ -26,7 +31,11 @@ CONFIG = DedupConfig(min_span_words=8, min_span_documents=2, num_partitions=3)
 
 
 def run(
-    folder: Path, parts: Sequence[Sequence[tuple[int, Text]]], clusters: dict[int, bytes] | None = None, config: DedupConfig = CONFIG
+    folder: Path,
+    parts: Sequence[Sequence[tuple[int, Text]]],
+    clusters: dict[int, bytes] | None = None,
+    config: DedupConfig = CONFIG,
+    anchors: str | None = None,
 ) -> tuple[RepeatedSpans, Facts]:
     """Find the spans of parts of (doc_id, text); documents without a cluster of their own in `clusters`, where given, are not kept."""
     schema = {"doc_id": pl.Int64, "text": pl.String}
@@ -38,30 +47,27 @@ def run(
     documents = store.publish("documents", f"{folder}/documents", written)
     known = clusters if clusters is not None else {doc_id: doc_id.to_bytes(16, "big") for part in parts for doc_id, _ in part}
     kept = pl.DataFrame({"doc_id": list(known), "cluster_id": list(known.values())}, schema={"doc_id": pl.Int64, "cluster_id": pl.Binary})
-    return find_spans(documents, kept, config, f"{folder}/scratch")
+    return find_spans(documents, kept, config, f"{folder}/scratch", anchors)
 
 
 def plain_spans(texts: Mapping[int, Text], clusters: dict[int, bytes], config: DedupConfig) -> list[tuple[int, int, int, int, int]]:
-    """Count every window of ASCII texts; return doc_id, first and last word, occurrences and documents of each maximal run."""
+    """Count every window of ASCII texts; return doc_id, first and last word, occurrences and documents of each run with equal holders."""
     width = config.min_span_words
     words = {doc_id: normalise(text or "").split() for doc_id, text in texts.items()}
-    holders: dict[tuple[str, ...], list[bytes]] = defaultdict(list)
-    for doc_id, own in words.items():
-        for i in range(len(own) - width + 1):
-            holders[tuple(own[i : i + width])].append(clusters[doc_id])
+    windows = {doc_id: [tuple(own[i : i + width]) for i in range(len(own) - width + 1)] for doc_id, own in words.items()}
+    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for doc_id, own in windows.items():
+        for window in own:
+            holders[window].append(doc_id)
     spans = []
-    for doc_id, own in sorted(words.items()):
-        counts = [holders[tuple(own[i : i + width])] for i in range(len(own) - width + 1)]
-        repeated = [len(set(count)) >= config.min_span_documents for count in counts] + [False]
-        i = 0
-        while i < len(counts):
-            j = i
-            while repeated[j]:
-                j += 1
-            if j > i:
-                occurrences, documents = min((len(count), len(set(count))) for count in counts[i:j])
-                spans.append((doc_id, i, j - 1 + width, occurrences, documents))
-            i = max(j, i + 1)
+    for doc_id, own in sorted(windows.items()):
+        at = 0
+        for held_by, run in groupby(own, key=lambda window: frozenset(holders[window])):
+            counts = [len(holders[window]) for window in run]
+            documents = len({clusters[holder] for holder in held_by})
+            if documents >= config.min_span_documents:
+                spans.append((doc_id, at, at + len(counts) - 1 + width, min(counts), documents))
+            at += len(counts)
     return spans
 
 
@@ -106,7 +112,7 @@ DOCUMENTS = st.lists(
 def test_spans_equal_a_plain_count(
     tmp_path_factory: pytest.TempPathFactory, documents: list[tuple[str, int, int]], min_documents: int, width: int
 ) -> None:
-    """Every maximal run, its bytes and its counts are those of counting all windows one by one; facts count the same."""
+    """Every run with the same holders, its bytes and its counts are those of counting all windows one by one; facts count the same."""
     texts = {doc_id: text for doc_id, (text, _, _) in enumerate(documents)}
     clusters = {doc_id: bytes([cluster]) * 16 for doc_id, (_, cluster, _) in enumerate(documents)}
     parts = [[(doc_id, text) for doc_id, (text, _, own) in enumerate(documents) if own == part] for part in range(3)]
@@ -166,7 +172,7 @@ def test_a_passage_inside_one_cluster_or_one_document_is_no_span(tmp_path: Path)
     assert facts["num_windows"] > 0
 
 
-def test_the_result_does_not_depend_on_parts_order_or_partitions(tmp_path: Path) -> None:
+def test_the_result_does_not_depend_on_parts_order_or_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same documents in other parts, another order and other partitions give the same table."""
     generator = random.Random(5)
     passages = [passage(generator, 30) for _ in range(4)]
@@ -176,8 +182,9 @@ def test_the_result_does_not_depend_on_parts_order_or_partitions(tmp_path: Path)
     assert expected.height == 30
     mixed = generator.sample(documents, len(documents))
     parts = [mixed[:1], [], mixed[1:20], mixed[20:]]
-    for partitions in (1, 16):
-        spans, counts = run(tmp_path / f"{partitions}", parts, config=CONFIG.model_copy(update={"num_partitions": partitions}))
+    for windows in (10**6, 40):
+        monkeypatch.setattr("pipeline.dedup.spans.WINDOWS_PER_PARTITION", windows)
+        spans, counts = run(tmp_path / f"{windows}", parts)
         assert spans.equals(expected)
         assert counts == facts
 
@@ -210,6 +217,34 @@ def test_only_documents_that_may_repeat_are_read_again(tmp_path: Path, monkeypat
     spans, _ = run(tmp_path, [list(enumerate(texts))])
     assert asked == [list(range(8)), [2, 5]]
     assert spans["doc_id"].to_list() == [2, 5]
+
+
+def test_anchors_made_while_reading_are_used_and_broken_ones_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anchors from blocks of normalised texts, in slices, give the same spans without reading every text; half a file counts for none."""
+    generator = random.Random(4)
+    shared = passage(generator, 30)
+    texts: list[Text] = [f"{passage(generator, 40)} {shared}" if i % 4 == 1 else passage(generator, i) for i in range(40)]
+    parts = [list(enumerate(texts))[:15], list(enumerate(texts))[15:]]
+    expected, facts = run(tmp_path / "without", parts)
+    whole = pa.concat_tables([anchor_texts(*padded_buffers(pa.array(texts[i : i + 7])), CONFIG) for i in range(0, 40, 7)])
+    for name, anchored in zip(store.part_names(2), (whole.slice(0, 15), whole.slice(15)), strict=True):
+        keep_anchors(f"{tmp_path}/anchors", name, anchored)
+    asked = []
+    real = store.iter_chosen
+
+    def listen(path: str, columns: Sequence[str], is_chosen: npt.NDArray[np.bool_]) -> object:
+        asked.append(int(is_chosen.sum()))
+        return real(path, columns, is_chosen)
+
+    monkeypatch.setattr("pipeline.dedup.spans.iter_chosen", listen)
+    for make_again in ([], [15]):
+        asked.clear()
+        spans, counts = run(tmp_path / f"with-{len(make_again)}", parts, anchors=f"{tmp_path}/anchors")
+        assert spans.equals(expected)
+        assert counts == facts
+        assert asked == [*make_again, 4, 6]
+        first = Path(anchors_path(f"{tmp_path}/anchors", "part-00000"))
+        first.write_bytes(first.read_bytes()[:-4])
 
 
 def test_spans_in_scripts_without_blanks_are_runs_of_characters(tmp_path: Path) -> None:

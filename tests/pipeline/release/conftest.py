@@ -117,6 +117,7 @@ def with_texts(ledger: Ledger, texts: Sequence[str | None], min_documents: int =
     counted = frame.with_columns(
         num_words=pl.col("words").str.split(" ").list.len().cast(pl.Int64),
         span_hash=pl.Series([_hash("span", words) for words in frame["words"]], dtype=pl.Binary),
+        holders=pl.Series([int.from_bytes(_hash("holders", words)[:8]) for words in frame["words"]], dtype=pl.UInt64),
         num_occurrences=pl.len().over("words").cast(pl.Int64),
         num_documents=pl.col("doc_id").n_unique().over("words").cast(pl.Int64),
     )

@@ -73,25 +73,24 @@ def test_spans_outside_their_text_are_refused(kit: Any) -> None:
             kit_ledger.decide(MASK)
 
 
-def test_a_span_that_stays_is_not_cut_by_one_that_overlaps_it(kit: Any) -> None:
-    """What acts loses what stays; a document of which nothing is left to treat is not masked."""
+def test_what_acts_acts_whole_whatever_stays_beside_it(kit: Any) -> None:
+    """Of two spans that overlap the one that stays loses what the other takes; touching spans are treated as one."""
     placed = pl.DataFrame(
         [(0, 0, 9, True), (0, 6, 15, False), (0, 12, 20, True), (0, 30, 40, False), (0, 40, 50, False), (1, 0, 5, True), (1, 2, 5, False)],
         schema={"doc_id": pl.Int64, "start": pl.Int64, "end": pl.Int64, "is_first": pl.Boolean},
         orient="row",
     )
-    assert treated_spans(placed).rows() == [(0, 9, 12), (0, 30, 50)]
-    ledger = kit.with_texts(kit.ledger([kit.Doc(0), kit.Doc(1)]), ["<a b> <c>", "<a b> <c>"])
-    acting = _acting(kit, ["<a b> <c>", "<a b> <c>"])["doc_id"][0]
-    # the acting rows' spans get a longer one around both that is nowhere else, and so stays
-    around = (
-        ledger.spans.filter(pl.col("doc_id") == acting)
-        .head(1)
-        .with_columns(start=pl.lit(1, pl.Int64), end=pl.lit(9, pl.Int64), span_hash=pl.lit(bytes(16)))
-    )
-    moved = ledger.spans.with_columns(start=pl.when(pl.col("start") == 0).then(2).otherwise(pl.col("start")))
-    decisions = kit.replace(ledger, spans=REPEATED_SPANS.check(pl.concat([moved, around]))).decide(MASK)
-    assert decisions["action"].to_list() == ["keep", "keep"]
+    assert treated_spans(placed).rows() == [(0, 6, 15), (0, 30, 50), (1, 2, 5)]
+
+
+def test_spans_with_the_same_holders_stay_in_one_document(kit: Any) -> None:
+    """Where documents hold the same windows in spans of other lengths, one document keeps all of them and the others none."""
+    ledger = kit.with_texts(kit.ledger([kit.Doc(number) for number in range(3)]), ["<a b> <c>", "<a b> <c>", "<a b> <c>"])
+    longer = pl.when(pl.col("doc_id") == 1).then(pl.col("span_hash") + pl.lit(b"longer")).otherwise(pl.col("span_hash"))
+    spans = REPEATED_SPANS.check(ledger.spans.with_columns(holders=pl.lit(7, pl.UInt64), span_hash=longer))
+    acting = placed_spans(ledger.ids, kit.replace(ledger, spans=spans).decide(MASK), spans, MASK).filter(pl.col("is_first").not_())
+    (kept,) = set(acting["kept_doc_id"])
+    assert sorted(acting["doc_id"]) == sorted([doc for doc in range(3) if doc != kept] * 2)
 
 
 @given(
@@ -100,13 +99,11 @@ def test_a_span_that_stays_is_not_cut_by_one_that_overlaps_it(kit: Any) -> None:
         max_size=12,
     )
 )
-def test_treated_text_is_what_acts_less_what_stays(spans: list[tuple[int, int, int, bool]]) -> None:
+def test_treated_text_is_all_that_acts(spans: list[tuple[int, int, int, bool]]) -> None:
     """Byte by byte, with a gap between any two treated spans of a document."""
     schema = {"doc_id": pl.Int64, "start": pl.Int64, "end": pl.Int64, "is_first": pl.Boolean}
     treated = treated_spans(pl.DataFrame(spans, schema=schema, orient="row")).rows()
-    acting, staying = (
-        {(doc, at) for doc, start, end, is_first in spans if is_first is wanted for at in range(start, end)} for wanted in (False, True)
-    )
-    assert {(doc, at) for doc, start, end in treated for at in range(start, end)} == acting - staying
+    acting = {(doc, at) for doc, start, end, is_first in spans if not is_first for at in range(start, end)}
+    assert {(doc, at) for doc, start, end in treated for at in range(start, end)} == acting
     assert treated == sorted(treated)
     assert all(a[0] != b[0] or a[2] < b[1] for a, b in pairwise(treated))

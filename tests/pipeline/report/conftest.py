@@ -123,6 +123,7 @@ def synthetic_spans(inputs: SummaryInputs, policy: str = "mask") -> SummaryInput
     spans = frame.with_columns(
         num_words=(pl.col("end") - pl.col("start")) // 2,
         span_hash=pl.Series([f"{kind:016d}".encode() for kind in frame["kind"]], dtype=pl.Binary),
+        holders=pl.col("kind").cast(pl.UInt64),
         num_occurrences=pl.len().over("kind").cast(pl.Int64) * 2,
         num_documents=pl.len().over("kind").cast(pl.Int64),
     )
