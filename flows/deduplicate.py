@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from prefect import flow
 
 from flows import tasks
-from flows.references import stored_corpus
+from flows.references import stored_corpus, told_of
 from flows.run import Run, current, merge_counts
 from pipeline import store
-from pipeline.config import AuditConfig, InputConfig
+from pipeline.config import AuditConfig, DedupConfig, InputConfig
 from pipeline.dedup.references import Corpus, place_references
 from pipeline.store import Artifact
 
@@ -82,27 +82,29 @@ def deduplicate(config: AuditConfig, documents: Artifact) -> Deduplicated:
 
 def read(run: Run) -> Artifact:
     """Read the corpus, or find it read."""
-    return read_input(run, "documents", run.config.input, run.input_digest)
+    return read_input(run, "documents", run.config.input, run.config.dedup, run.input_digest)
 
 
-def read_input(run: Run, name: str, section: InputConfig, digest: str) -> Artifact:
+def read_input(run: Run, name: str, section: InputConfig, dedup: DedupConfig, digest: str) -> Artifact:
     """Read the files of a section, whose bytes have a digest, or find them read, whoever read them."""
     unplaced = section.model_copy(update={"paths": (), "dataset": "unplaced"})
     with run.stage(name) as stage:
         folder = run.ledger.folder("documents", ("corpus", "rows", "text"), unplaced, digest)
         tables = (profiles_folder(run, folder), signatures_folder(run, folder), anchors_folder(run, folder))
-        return stage.settle(*tasks.read_documents(section, run.config.dedup, folder, *tables, run.config.runtime.workers))
+        return stage.settle(*tasks.read_documents(section, dedup, folder, *tables, run.config.runtime.workers))
 
 
 def read_references(run: Run) -> list[Corpus]:
     """Read and sign the references that are files; of earlier runs take what they stored."""
+    spanless = run.config.dedup.model_copy(update={"find_spans": False})
     corpora = []
     for reference in run.references:
         if reference.input is None:
             corpora.append(stored_corpus(reference))
-        else:
-            documents = read_input(run, "references", reference.input, reference.input_digest)
-            corpora.append(Corpus(reference.digest, documents, sign(run, documents, run.config)))
+            continue
+        with told_of(reference.name):
+            documents = read_input(run, "references", reference.input, spanless, reference.input_digest)
+        corpora.append(Corpus(reference.digest, documents, sign(run, documents, run.config)))
     return corpora
 
 

@@ -5,6 +5,8 @@ Names are for people, and places for reading. The digests decide: they enter the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flows.runs import read_run
@@ -13,7 +15,7 @@ from pipeline.config import AuditConfig, InputConfig, canonical_json
 from pipeline.corpus.documents import input_digest
 from pipeline.dedup.compatibility import refuse_unlike
 from pipeline.dedup.references import Corpus
-from pipeline.errors import ConfigError, IntegrityError
+from pipeline.errors import ConfigError, InputError, IntegrityError
 from pipeline.store import Artifact
 
 COMPARED = ("documents", "signatures", "removals")
@@ -53,11 +55,23 @@ def stored_corpus(reference: Named) -> Corpus:
     return Corpus(reference.digest, *(_intact(folder, reference.name) for folder in reference.folders))
 
 
+@contextmanager
+def told_of(name: str) -> Iterator[None]:
+    """Let what is wrong with a reference's files be told of that reference, not of the input."""
+    try:
+        yield
+    except InputError as error:
+        where = f"reference.paths: {name}" + (f", {error.where}" if error.where else "")
+        do = error.do.replace("input.", "reference.")
+        raise InputError(error.what, where=where, wanted=error.wanted, got=error.got, do=do) from error
+
+
 def _of_files(config: AuditConfig, path: str) -> Named:
     settings = config.reference
     columns = {name: getattr(settings, name) for name in ("format", "text_column", "id_column", "source_column")}
     section = config.input.model_copy(update={**columns, "paths": (path,), "dataset": None})
-    files = input_digest(section)
+    with told_of(path):
+        files = input_digest(section)
     name = path.rstrip("/*").rsplit("/", 1)[-1] or path
     return Named(name, store.digest_of(files, canonical_json(section.model_copy(update={"paths": ()}))), section, files)
 

@@ -22,6 +22,10 @@ input:
   id_column: {id}          # null: rows are named by file and row number
   source_column: {source}      # null: the file's name
 
+# reference:                 # compared with, never removed; a row that copies one of their documents goes
+#   paths: [benchmarks/]     # decontamination, or one corpus against another; each entry is read on its own
+#   runs: [{name}-0123456789]   # audits of the nights before, whose stored signatures are used again
+
 dedup:
   threshold: 0.8           # exact Jaccard on word 5-grams from which two documents are copies
   max_copies: 1            # members of one duplicate group that stay
@@ -39,8 +43,8 @@ release:
   policy: downweight       # report, downweight, review or drop: what happens at or above sink_threshold
   sink_threshold: 0.5      # acted on only where the whole interval of a score lies above it
   # spans: report            # report, mask (out of the loss) or trim: what happens to text that several documents repeat
-  # guards: {source_loss: abort}      # off, warn, fail or abort: what an exceeded limit on deduplication does
-  # max_loss_of_source: {forum: 0.95} # other limits than max_source_loss, by source
+  # guards: {{source_loss: abort}}      # off, warn, fail or abort: what an exceeded limit on deduplication does
+  # max_loss_of_source: {{forum: 0.95}} # other limits than max_source_loss, by source
 
 report:
   excerpts: short          # none, short (redacted) or full

@@ -254,13 +254,13 @@ def measure_recall(
 
     def make(out: str) -> Artifact:
         sample = choose_sample(store.iter_frames(profiles, SAMPLE_COLUMNS), config, seed)
-        known = store.read_frame(profiles, ["doc_id", "content_hash"])
+        known = ["doc_id", "content_hash", "num_bytes"]
         texts = pl.DataFrame(list(read_texts(documents, sample["doc_id"].to_list())), schema=TEXTS, orient="row")
         table, facts = measure_quality(plant_copies(sample.join(texts, on="doc_id"), config, seed), config, f"{out}/{SCRATCH}")
         store.remove(f"{out}/{SCRATCH}")
         sweep = sweep_thresholds(
             documents,
-            pl.concat([store.read_frame(references, ["doc_id", "content_hash"]), known]),
+            pl.concat([store.read_frame(references, known), store.read_frame(profiles, known)]),
             CANDIDATE_PAIRS.check(store.read_frame(candidates)),
             DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs)),
             REMOVALS.check(store.read_frame(removals)),

@@ -22,19 +22,19 @@ class Cost:
         return self.fixed + self.per_megabyte * text_bytes / 1e6
 
 
-START = Cost(9.0, 0.0, is_shared=False)
+START = Cost(15.0, 0.0, is_shared=False)
 """Imports, compiled kernels, Prefect's local server, and the end."""
 
 STAGES = {
-    "documents": Cost(0.3, 0.0200),
-    "candidates": Cost(0.2, 0.0020),
-    "verification": Cost(0.1, 0.0040),
-    "clusters": Cost(0.1, 0.0004, is_shared=False),
-    "removals": Cost(0.1, 0.0005),
-    "quality": Cost(1.5, 0.0030, is_shared=False),
-    "spans": Cost(0.2, 0.0160, is_shared=False),
-    "filtering": Cost(0.1, 0.0055, is_shared=False),
-    "tables": Cost(0.0, 0.0005, is_shared=False),
+    "documents": Cost(0.20, 0.01300),
+    "candidates": Cost(0.10, 0.00160),
+    "verification": Cost(0.10, 0.00230),
+    "clusters": Cost(0.05, 0.00015, is_shared=False),
+    "removals": Cost(0.07, 0.00040),
+    "quality": Cost(0.50, 0.00460, is_shared=False),
+    "spans": Cost(1.70, 0.00280, is_shared=False),
+    "filtering": Cost(0.10, 0.00500, is_shared=False),
+    "tables": Cost(0.10, 0.00030, is_shared=False),
 }
 
 DISK_PER_BYTE = 1.05

@@ -3,8 +3,8 @@
     peak = BASE + PER_DOCUMENT x documents + WORKING x (workers + 1) x unit,   unit = bytes_per_part = block_bytes = 2 x partition_bytes
 
 A unit is what one worker has in hand; one more waits to be taken. Of the limit half of what the base leaves goes to units and the rest
-is for documents, so a limit that the documents break is refused and never missed by surprise. A unit larger than the defaults gains
-nothing; one smaller than `MIN_UNIT` would spend its time on opening files.
+is for documents, so a limit that the documents break is refused and never missed by surprise. A unit larger than `MAX_UNIT` gains
+hardly any speed; one smaller than `MIN_UNIT` would spend its time on opening files.
 
 `python -m pytest -m benchmark -s tests/benchmarks/test_memory.py` measures the constants.
 """
@@ -15,14 +15,14 @@ import re
 
 from pipeline.errors import ConfigError
 
-BASE = 0.68e9
+BASE = 0.80e9
 """Bytes of the process before any document: interpreter, libraries, compiled kernels, batches on their way, Prefect's local server."""
-PER_DOCUMENT = 260.0
+PER_DOCUMENT = 320.0
 """Bytes for each document: ids, hashes, sizes and clusters of all of them while clusters are made and removals chosen."""
 WORKING = 3.0
 """Bytes held for each byte of a unit: the unit, what is made of it, and what is on its way to disk."""
 
-MAX_UNIT, MIN_UNIT = 64 * 2**20, 2**20
+MAX_UNIT, MIN_UNIT = 24 * 2**20, 2**20
 UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 

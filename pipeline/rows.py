@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.store import Artifact, iter_arrow
+from pipeline.store import Artifact, iter_chosen, read_arrow
 from pipeline.tables import PROFILES, USER_PREFIX, Documents, Profiles
 from pipeline.text import empty_content_hash
 
@@ -51,12 +51,13 @@ def profile_documents(documents: Documents) -> Profiles:
 
 
 def read_texts(documents: Artifact, doc_ids: Collection[int]) -> Iterator[tuple[int, str]]:
-    """Yield (doc_id, text) of the chosen documents in doc_id order, one part in memory at a time; a null text is empty."""
+    """Yield (doc_id, text) of the chosen documents in doc_id order, one row group in memory at a time; a null text is empty."""
     wanted = pl.Series(sorted(doc_ids), dtype=pl.Int64)
-    for part in iter_arrow(documents, ["doc_id", "text"]):
-        chosen = part.filter(pa.array(pl.Series(part["doc_id"]).is_in(wanted.implode())))
-        for doc_id, text in zip(chosen["doc_id"].to_pylist(), chosen["text"].to_pylist(), strict=True):
-            yield doc_id, text or ""
+    for path in documents.paths():
+        is_wanted = pl.Series(read_arrow(path, ["doc_id"])["doc_id"]).is_in(wanted.implode()).to_numpy()
+        for chosen in iter_chosen(path, ["doc_id", "text"], is_wanted):
+            for doc_id, text in zip(chosen["doc_id"].to_pylist(), chosen["text"].to_pylist(), strict=True):
+                yield doc_id, text or ""
 
 
 def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

@@ -34,7 +34,7 @@ SIFTS = (SPREAD, np.uint64(0xC2B2AE3D27D4EB4F))
 MOST_BITS = 27
 """Of the filter's number of slots: 32 MiB."""
 MOST_COUNTED = 3
-RECENT_BITS = 12
+RECENT_BITS = 14
 
 
 def windows_per_anchor(width: int) -> float:

@@ -46,14 +46,14 @@ def sweep_thresholds(
 ) -> list[dict[str, Any]]:
     """Return threshold, num_pairs, num_clusters (of two or more), num_removable and is_estimate, thresholds rising.
 
-    `identities` has doc_id and content_hash of every document, those of references included, which are in no count but that of pairs;
-    `bins` are those of `measure_quality`.
+    `identities` has doc_id, content_hash and num_bytes (without it, texts are read) of every document, those of references included, which
+    are in no count but that of pairs; `bins` are those of `measure_quality`.
     """
     thresholds = _thresholds(config)
     edges = _edges(identities, candidates, pairs, removals, config)
     # only families at the loosest threshold can have any at another
     loosest = cluster_documents(identities, _at(edges, thresholds[0]))[0].filter(pl.col("cluster_size") > 1)
-    members = read_members(documents, loosest, config).drop("cluster_id")  # type: ignore[arg-type]
+    members = read_members(documents, loosest, config, identities).drop("cluster_id")  # type: ignore[arg-type]
     references = identities.filter(pl.col("doc_id") < 0).select("doc_id", "content_hash")
     observed = [_count(members, references, edges, config, threshold) for threshold in thresholds]
     observed[thresholds.index(config.threshold)][COUNTS.index("num_removable")] = float(removals.height)

@@ -57,6 +57,7 @@ def duplication(
         "largest": _largest(ledger, groups, num_listed),
         "overlap": _overlap(ledger, removals),
         "references": list(references),
+        "rows_of_references": sum(reference["rows"] for reference in references),
         "repeated_spans": repeated,
     }
 

@@ -14,7 +14,7 @@ from pipeline.tables import ReferenceDocuments, Removals
 def references(
     corpora: Sequence[Mapping[str, Any]], documents: ReferenceDocuments | None, removals: Removals, ledger: pl.DataFrame
 ) -> list[dict[str, Any]]:
-    """Return each reference in the order given, with the rows removed for a document of it, exact and near.
+    """Return each reference in the order given, with the `rows` removed for a document of it: `exact` and `near`.
 
     corpora: `name, kind` (files or run), `digest`, `num_documents`. A row that copies several references counts under the one that it
     was removed for. ledger: `doc_id, fate`; a row that is empty anyway copies nothing.
@@ -30,6 +30,7 @@ def references(
             "kind": corpus["kind"],
             "digest": corpus["digest"],
             "num_documents": corpus["num_documents"],
+            "rows": sum(counted.get((corpus["digest"], fate), 0) for fate in ("exact", "near")),
             **{fate: counted.get((corpus["digest"], fate), 0) for fate in ("exact", "near")},
         }
         for corpus in corpora

@@ -75,9 +75,8 @@ def _on_gates(gates: Mapping[str, Any]) -> str:
 def _on_rows(summary: Mapping[str, Any]) -> str:
     steps = {step["step"]: step for step in summary["flow"]["steps"]}
     copies = steps["exact"]["rows"] + steps["near"]["rows"]
-    compared = summary["duplication"]["references"]
-    in_references = sum(reference["exact"] + reference["near"] for reference in compared)
-    told = f" ({count(in_references)} of them copied a document of a reference)" if compared else ""
+    copied = summary["duplication"]["rows_of_references"]
+    told = f" ({count(copied)} of them for a document of a reference)" if summary["duplication"]["references"] else ""
     return (
         f"Of {plural(steps['in']['rows'], 'row')}, {count(copies)} ({percent(summary['duplication']['share_removed'])}) copied another row "
         f"that was kept and were removed{told}; {count(steps['kept']['rows'])} rows remain in the filtered data."

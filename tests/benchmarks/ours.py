@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def ours(corpus: str, work: str, eighths: str = "8", workers: str = "1") -> Row:
+def ours(corpus: str, work: str, eighths: str = "8", workers: str = "1", bands: str = "16x8") -> Row:
     """Deduplicate the first eighths of a corpus's files, verification on; stages are CPU seconds of this process."""
     start = time.process_time()
     from pipeline.lean import start_lean
@@ -39,7 +39,9 @@ def ours(corpus: str, work: str, eighths: str = "8", workers: str = "1") -> Row:
         stages.append({"name": name, "seconds": time.process_time() - start - known})
 
     shutil.rmtree(work, ignore_errors=True)
-    config, keys, sets, threads = DedupConfig(), f"{work}/keys", f"{work}/sets", int(workers)
+    num_bands, rows_per_band = map(int, bands.split("x"))
+    config = DedupConfig(num_bands=num_bands, rows_per_band=rows_per_band)
+    keys, sets, threads = f"{work}/keys", f"{work}/sets", int(workers)
     documents, signed = read(corpus, work, config, int(eighths), threads)
     lap("reading, normalising, hashing, signing")
     candidates, facts = find_candidates(place(signed), config, keys, threads)

@@ -88,7 +88,7 @@ def measure(count: int, work: Path) -> dict[str, float]:
     )
     give_back()
     stage("plants", lambda: choose_sample(store.iter_frames(profiles), config, 0))
-    stage("sweep", lambda: sweep_thresholds(documents, sizes("content_hash"), candidates, verified, removals, [], config))
+    stage("sweep", lambda: sweep_thresholds(documents, sizes("content_hash", "num_bytes"), candidates, verified, removals, [], config))
     return found
 
 

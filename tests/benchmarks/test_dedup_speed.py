@@ -44,7 +44,8 @@ def test_dedup_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     peers, corpus = _peers(), _corpus(tmp_path)
     measure("ours", corpus, tmp_path / "ours", 1)  # fills the cache of compiled kernels
     ours = measure("ours", corpus, tmp_path / "ours")
-    rows = _own_rows(ours)
+    default = measure("ours", corpus, tmp_path / "ours", 8, 1, "20x6")
+    rows = [*_own_rows(ours), row("ours at its default, 20 bands of 6", default, ours["megabytes"], f"{default['removed']} removed")]
     try:
         limits = measure("bound", corpus, tmp_path / "bound")
         rows += _limit_rows(ours, limits)

@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 
 from flows.audit import RunResult, run_audit
+from flows.copies import run_copies
 from flows.look import explain_document, verify_dataset
 from pipeline.config import AuditConfig, GuardsConfig, parse_config
-from pipeline.errors import GuardError, InputError, IntegrityError
+from pipeline.errors import ConfigError, GuardError, InputError, IntegrityError
 from pipeline.release.explanation import Explanation
 
 NUM_ROWS = 400
@@ -203,3 +204,123 @@ def test_a_guard_that_may_abort_ends_the_run_before_training(audited: tuple[Audi
         run_audit(stopped, quiet=True)
     assert not (Path(config.runtime.filtered) / "stopped").exists()
     assert [path.name for path in Path(config.runtime.reports).glob("stopped-*/*")] == ["log.jsonl"]
+
+
+@pytest.fixture(scope="module")
+def second_night(audited: tuple[AuditConfig, RunResult], tmp_path_factory: pytest.TempPathFactory) -> tuple[AuditConfig, RunResult]:
+    """Audit new rows against the first audit and a benchmark of other columns, in the same ledger."""
+    config, first = audited
+    folder = tmp_path_factory.mktemp("night")
+    bench = folder / "questions.jsonl"
+    bench.write_text("".join(json.dumps({"qid": name, "question": text}) + "\n" for name, text in _questions().items()))
+    reference = {"paths": [str(bench)], "runs": [first.run], "text_column": "question", "id_column": "qid"}
+    raw = {**config.model_dump(mode="json"), "name": "night", "reference": reference}
+    raw["input"]["paths"] = [str(_write(folder / "corpus", [_new_rows()]))]
+    night = parse_config(raw)
+    return night, run_audit(night, quiet=True)
+
+
+def _questions() -> dict[str, str]:
+    return {name: " ".join(f"{name}{number}" for number in range(80)) for name in ("ask", "tell", "why")} | {"nothing": ""}
+
+
+def _new_rows() -> list[dict[str, str]]:
+    """Return 60 rows of which the first audit knows nothing, and copies of its own, of the benchmark and of each other."""
+    corpus = pl.concat(pl.read_parquet(path) for path in sorted(Path("data/samples/corpus").glob("*.parquet")))
+    known = {row["text"].removesuffix(f" {MARKER}") for row in _rows()}
+    others = corpus.filter(pl.col("text").str.len_bytes().is_between(300, 1500) & ~pl.col("text").is_in(list(known)))
+    fresh = others.sort("id").unique("text", keep="first", maintain_order=True).sample(60, seed=2).select("id", "text", "source").to_dicts()
+    texts = {
+        "old-exact": _chain()[0]["text"],
+        "old-near": _chain()[2]["text"].replace("word1050", "changed"),
+        "asked": _questions()["ask"].upper(),
+        "told": _questions()["tell"].replace("tell40", "said"),
+        "void": "",
+    }
+    return [*fresh, *({"id": name, "text": text, "source": "new"} for name, text in texts.items())]
+
+
+def test_rows_that_copy_a_reference_go_and_say_for_which(
+    audited: tuple[AuditConfig, RunResult], second_night: tuple[AuditConfig, RunResult]
+) -> None:
+    """Each names the document of the benchmark or of the earlier run, by its own id there; an empty row goes for being empty."""
+    first, (config, result) = audited[1], second_night
+    decided = {
+        name: explain_document(result.run, name, config.runtime.ledger) for name in ("old-exact", "old-near", "asked", "told", "void")
+    }
+    assert {name: (one.reason, one.action) for name, one in decided.items()} == {
+        "old-exact": ("exact_duplicate", "drop"),
+        "old-near": ("near_duplicate", "drop"),
+        "asked": ("exact_duplicate", "drop"),
+        "told": ("near_duplicate", "drop"),
+        "void": ("empty", "drop"),
+    }
+    kept = {name: one.kept_copy for name, one in decided.items() if one.kept_copy is not None}
+    assert {name: (copy.reference, copy.source_id, copy.action) for name, copy in kept.items()} == {
+        "old-exact": (first.run, "left", "reference"),
+        "old-near": (first.run, "right", "reference"),
+        "asked": ("questions.jsonl", "ask", "reference"),
+        "told": ("questions.jsonl", "tell", "reference"),
+    }
+    assert all(copy.doc_id < 0 for copy in kept.values())
+    assert decided["told"].evidence["reference_source_id"] == "tell"
+    assert "(reference questions.jsonl); Jaccard" in decided["told"].to_text()
+    assert "which loses no row" in decided["told"].to_text()
+
+
+def test_report_and_release_tell_the_references(second_night: tuple[AuditConfig, RunResult]) -> None:
+    """Rows removed for each reference are in the summary, their digests in the manifest, rows add up, clusters hold rows alone."""
+    result = second_night[1]
+    summary, reports = _summary(result), Path(result.report).parent
+    decisions = pl.read_parquet(reports / "decisions.parquet")
+    told = {row["name"]: row for row in summary["duplication"]["references"]}
+    named = decisions.with_columns(reference=pl.col("evidence").str.json_path_match("$.reference")).drop_nulls("reference")
+    for row in told.values():
+        went = named.filter(pl.col("reference") == row["digest"])["reason"].value_counts().rows()
+        assert dict(went) == {"exact_duplicate": row["exact"], "near_duplicate": row["near"]}
+    questions = told["questions.jsonl"]
+    assert (questions["kind"], questions["exact"], questions["near"], questions["num_documents"]) == ("files", 1, 1, 4)
+    assert {row["kind"] for row in told.values()} == {"files", "run"}
+    (new,) = (row for row in summary["flow"]["by_source"] if row["source"] == "new")
+    assert (new["in"], new["exact"], new["near"], new["empty"], new["kept"]) == (5, 2, 2, 1, 0)
+    manifest = json.loads((Path(result.filtered) / "manifest.json").read_text())
+    assert sorted(manifest["parents"]["references"]) == sorted(row["digest"] for row in told.values())
+    assert decisions.height == result.rows_in == len(_new_rows())
+    assert decisions.filter(pl.col("action") != "drop").height == result.rows_out
+    assert pl.read_parquet(reports / "clusters.parquet")["doc_id"].to_list() == list(range(result.rows_in))
+    page = Path(result.report).read_text()
+    assert "Copies of references" in page
+    assert "only this corpus was compared with itself" not in page
+
+
+def test_an_earlier_run_is_not_hashed_again(
+    audited: tuple[AuditConfig, RunResult], second_night: tuple[AuditConfig, RunResult], tmp_path: Path
+) -> None:
+    """A third night against both reads and signs its own rows alone, and finds copies of either; naming runs by folder changes nothing."""
+    config, first = audited
+    second, fresh = second_night[1], _new_rows()
+    rows = [{**fresh[0], "id": "second"}, {**_chain()[0], "id": "first"}, {"id": "third", "text": "nobody wrote this", "source": "new"}]
+    corpus = _write(tmp_path / "corpus", [rows])
+    before = {path: path.stat().st_mtime_ns for path in Path(config.runtime.ledger).rglob("*.parquet")}
+    found = []
+    for runs in ([first.run, second.run], [f"{config.runtime.ledger}/{second.run}", first.run]):
+        raw = {**config.model_dump(mode="json"), "name": "third", "reference": {"runs": runs}}
+        raw["input"]["paths"] = [str(corpus)]
+        found.append(run_copies(parse_config(raw), quiet=True))
+    assert found[0] == found[1]
+    assert (found[0].values["rows"]["exact"], found[0].values["rows"]["kept"]) == (2, 1)
+    new = [path for path in Path(config.runtime.ledger).rglob("*.parquet") if path not in before]
+    assert [path.parts[-4] for path in new if "signatures" in path.parts] == ["signatures"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_run_that_cannot_be_compared_with_is_refused(audited: tuple[AuditConfig, RunResult]) -> None:
+    """Other permutations are named with the remedy before anything is read; so is a run that is not there."""
+    config, first = audited
+    raw = config.model_dump(mode="json")
+    with pytest.raises(ConfigError, match=rf"reference\.runs: {first.run}; wanted seed 2; got seed 1; what to do: set dedup\.seed=1 or"):
+        run_audit(parse_config({**raw, "dedup": {"seed": 2}, "reference": {"runs": first.run}}), quiet=True)
+    with pytest.raises(InputError, match="no finished run of that name"):
+        run_audit(parse_config({**raw, "reference": {"runs": "night-0"}}), quiet=True)
+    with pytest.raises(InputError, match=r"reference\.paths: nowhere"):
+        run_audit(parse_config({**raw, "reference": {"paths": "nowhere.jsonl"}}), quiet=True)

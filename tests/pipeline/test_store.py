@@ -164,3 +164,12 @@ def test_artifacts_hold_json_only(folder: str) -> None:
     """Facts are stored as they will be read: a tuple becomes a list at once."""
     facts: dict[str, Any] = dict(published(folder).facts)
     assert facts == {"n": 1, "pair": [1, 2]}
+
+
+def test_a_stream_of_tables_is_one_file(folder: str) -> None:
+    """Rows stand in the order they came, empty tables add none, and the digest is that of the bytes."""
+    pieces = [pa.table({"n": pa.array(numbers, pa.int32())}) for numbers in ([1, 2], [], [3])]
+    part = store.write_stream(folder, "all", iter(pieces))
+    assert (part.path, part.num_rows) == ("all.parquet", 3)
+    assert store.read_arrow(f"{folder}/{part.path}").equals(pa.concat_tables(pieces))
+    assert store.file_digest(f"{folder}/{part.path}") == part.digest

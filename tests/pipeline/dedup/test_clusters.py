@@ -9,7 +9,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dedup.clusters import cluster_documents
+from pipeline.dedup.clusters import cluster_documents, rank_contents
 from pipeline.tables import DUPLICATE_PAIRS, Clusters, DuplicatePairs
 
 
@@ -79,3 +79,13 @@ def test_no_documents_form_no_clusters() -> None:
     clusters, facts = cluster_documents(documents([]), duplicate_pairs({}))
     assert clusters.height == 0
     assert facts["num_clusters"] == 0
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16) | st.sampled_from([bytes(16), b"\xff" * 16]), max_size=30), st.integers(1, 7))
+def test_ranks_are_those_of_the_sorted_contents(hashes: list[bytes], size: int) -> None:
+    """Hashes are ranked as bytes, however the column is cut into chunks, and each rank's first row is the first that has it."""
+    chunks = [pl.Series("h", hashes[at : at + size], dtype=pl.Binary) for at in range(0, len(hashes), size)]
+    ranks, firsts = rank_contents(pl.concat(chunks, rechunk=False) if chunks else pl.Series("h", [], dtype=pl.Binary))
+    distinct = sorted(set(hashes))
+    assert ranks.tolist() == [distinct.index(content) for content in hashes]
+    assert firsts.tolist() == [hashes.index(content) for content in distinct]

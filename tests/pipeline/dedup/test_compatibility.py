@@ -10,6 +10,7 @@ import pytest
 from pipeline.config import DedupConfig
 from pipeline.dedup import compatibility
 from pipeline.dedup.compatibility import refuse_unlike, signature_settings
+from pipeline.dedup.signatures import sign_texts
 from pipeline.errors import ConfigError
 
 
@@ -22,8 +23,10 @@ def test_equal_settings_are_compared_whatever_else_differs() -> None:
 @pytest.mark.parametrize(("name", "value"), [("ngram", 7), ("num_perm", 256), ("seed", 2)])
 def test_a_setting_that_differs_is_named_with_its_remedy(name: str, value: int) -> None:
     """The message says which setting, both values, and how to get to the stored one."""
-    stored = signature_settings(DedupConfig(**{name: value}))  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=f"in night-1.*wanted {name} .*got {name} {value}.*set dedup.{name}={value} or run that audit again"):
+    stored = signature_settings(DedupConfig(**{name: value}))
+    with pytest.raises(
+        ConfigError, match=f"in night-1.*wanted {name} .*got {name} {value}.*set dedup.{name}={value} or run that audit again"
+    ):
         refuse_unlike(stored, DedupConfig(), "night-1")
 
 
@@ -41,10 +44,9 @@ def test_the_definition_follows_what_the_code_does(monkeypatch: pytest.MonkeyPat
     """If texts are cut or hashed in another way, the digest is another; settings in use do not enter it."""
     expected = signature_settings(DedupConfig())["definition"]
     assert signature_settings(DedupConfig(ngram=7, seed=9, num_perm=64, num_bands=8))["definition"] == expected
-    real: Any = compatibility.sign_texts
 
     def other(data: Any, offsets: Any, config: DedupConfig) -> pa.Table:
-        signed = real(data, offsets, config)
+        signed = sign_texts(data, offsets, config)
         if change.startswith("a text"):
             return signed.set_column(0, "num_shingles", pa.array([max(0, count - 1) for count in signed["num_shingles"].to_pylist()]))
         values = signed["signature"].to_pylist()

@@ -97,7 +97,7 @@ def test_plants_follow_content_and_seed_alone(make_documents: Make) -> None:
 
 
 def test_the_sample_follows_content_and_seed_alone(make_documents: Make) -> None:
-    """The same contents are drawn in any order of rows, however they are cut into parts; empty and very long texts never are, equal ones once."""
+    """The same contents are drawn in any order of rows and any parts; empty and very long texts never are, equal ones once."""
     texts = [*corpus(), *corpus()[:5]]
     config = DedupConfig(num_plants=6)
     shuffled = random.Random(5).sample(texts, len(texts))

@@ -9,7 +9,8 @@ import pytest
 from pipeline.config import ReleaseConfig
 from pipeline.errors import TableError
 from pipeline.release.decisions import decide, is_released
-from pipeline.tables import Decisions
+from pipeline.release.guards import judge_guards
+from pipeline.tables import REFERENCE_DOCUMENTS, REMOVALS, Decisions, ReferenceDocuments, Removals
 
 NEAR = frozenset({(0, 1)})
 DROP = ReleaseConfig(policy="drop", drop_threshold=0.5, max_drop_share=0.5, sink_bound="score")
@@ -224,3 +225,41 @@ def test_an_empty_corpus_has_no_decisions(kit: Any) -> None:
     """Nothing in, nothing out, no error."""
     ledger = kit.ledger([])
     assert ledger.decide(ReleaseConfig()).height == 0
+
+
+def _of_reference(kit: Any, texts: list[int]) -> tuple[Any, Removals, ReferenceDocuments]:
+    """Return a ledger in which every row of text 5 goes for a document of a benchmark."""
+    ledger = kit.ledger([kit.Doc(text, f"s{row}") for row, text in enumerate(texts)], max_copies=len(texts))
+    gone = [row for row, text in enumerate(texts) if text == 5]
+    removals = pl.DataFrame([(row, -3, "exact_duplicate", 1.0, 1.0, 1.0) for row in gone], dict(REMOVALS.columns), orient="row")
+    known = pl.DataFrame([(-3, "aa" * 16, "quiz", "q7", b"h" * 16, 9, 1)], dict(REFERENCE_DOCUMENTS.columns), orient="row")
+    return ledger, REMOVALS.check(removals), REFERENCE_DOCUMENTS.check(known)
+
+
+def test_a_copy_of_a_reference_names_it_and_its_corpus(kit: Any) -> None:
+    """The id below zero is told with the corpus's digest, and with source and id there; other removals' evidence is as ever."""
+    ledger, removals, references = _of_reference(kit, [5, 5, 6])
+    decisions = decide(ledger.ids, ledger.clusters, removals, ledger.scores, ReleaseConfig(), ledger.pairs, references=references)
+    for row in (0, 1):
+        told = _row(decisions, row)
+        assert (told["action"], told["reason"], told["kept_doc_id"]) == ("drop", "exact_duplicate", -3)
+        named = {key: value for key, value in told["evidence"].items() if key.startswith("reference")}
+        assert named == {"reference": "aa" * 16, "reference_source": "quiz", "reference_source_id": "q7"}
+        assert list(told["evidence"]) == sorted(told["evidence"])
+    assert (_row(decisions, 2)["action"], _row(decisions, 2)["kept_doc_id"]) == ("keep", None)
+
+
+def test_a_removal_for_an_unknown_reference_is_refused(kit: Any) -> None:
+    """A negative id is no excuse: the document it names has to be there."""
+    ledger, removals, references = _of_reference(kit, [5, 6])
+    for known in (None, ReferenceDocuments(references.clear())):
+        with pytest.raises(TableError, match=r"1 removal.*doc_id 0 names -3.*a kept document or a reference"):
+            decide(ledger.ids, ledger.clusters, removals, ledger.scores, ReleaseConfig(), ledger.pairs, references=known)
+
+
+def test_rows_that_go_for_references_are_losses_of_their_source(kit: Any) -> None:
+    """The guard on a source's loss counts them like any other removed row."""
+    ledger, removals, _ = _of_reference(kit, [5, 5, 6])
+    config = ReleaseConfig(max_source_loss=0.5, min_gate_rows=1)
+    loss, *_ = judge_guards(ledger.ids, ledger.clusters, removals, ledger.pairs, 1, 0, config)
+    assert (loss.status, loss.value) == ("warn", 1.0)
