@@ -43,6 +43,7 @@ BLANK = 32
 LONGEST_KEPT, NUM_KEPT = 32, 1 << 16
 """Bytes of the longest run of words whose normalised form is kept, and how many are kept: 10 MB."""
 NUM_POINTS, PAGE = 0x110000, 256
+PRIVATE = "\ue000"
 COMBINES = 255
 """In place of its length, of a character that may combine with the one before it."""
 ZERO, ONE, EIGHT = np.uint64(0), np.uint64(1), np.uint64(8)
@@ -184,10 +185,9 @@ class _Pages:
 
     def _fill(self, page: int) -> None:
         """Add to the tables in place, which nobody reads there yet, and put what characters become into new bytes."""
-        first, data = page * PAGE, [self._held.data.tobytes()]
+        data = [self._held.data.tobytes()]
         end = len(data[0])
-        for point in range(first, first + PAGE):
-            alone = _alone(chr(point))
+        for point, alone in enumerate(_alone(page), page * PAGE):
             self._held.starts[point] = end
             self._held.lengths[point] = COMBINES if alone is None else len(alone)
             data.append(alone or b"")
@@ -199,26 +199,34 @@ class _Pages:
 _mapping = _Pages()
 
 
-def _alone(character: str) -> bytes | None:
-    """Return what a character becomes wherever nothing combines with it; None if it may combine with the one before, or is none."""
-    if "一" <= character <= "鿿" or "가" <= character <= "힣":
-        return character.encode()  # most of Unicode's pages
-    if unicodedata.category(character) == "Cs":
-        return None
-    first = unicodedata.normalize("NFKD", character)[0]
-    if unicodedata.combining(first) or ord(first) in _second_halves():
-        return None
-    folded = unicodedata.normalize("NFKC", character).casefold()
-    return "".join(" " if each.isspace() else each for each in folded).encode()
+def _alone(page: int) -> list[bytes | None]:
+    """Return what each character of a page becomes where nothing combines with it; None if it may combine with the one before it."""
+    points = range(page * PAGE, (page + 1) * PAGE)
+    if 0xD800 <= points.start < 0xE000:
+        return [None] * PAGE  # surrogates: no text holds one
+    # a character of private use between them keeps characters from combining, and whole pages are much quicker
+    joined = PRIVATE.join(map(chr, points))
+    firsts = [each[:1] for each in unicodedata.normalize("NFKD", joined).split(PRIVATE)]
+    folded = unicodedata.normalize("NFKC", joined).casefold().split(PRIVATE)
+    if len(folded) != PAGE:
+        return [chr(point).encode() for point in points]  # the private page itself: nothing there changes
+    return [
+        None if unicodedata.combining(first) or ord(first) in _second_halves() else _with_blanks(each).encode()
+        for first, each in zip(firsts, folded, strict=True)
+    ]
+
+
+def _with_blanks(text: str) -> str:
+    return text if text.isalnum() else "".join(" " if each.isspace() else each for each in text)
 
 
 @cache
 def _second_halves() -> frozenset[int]:
     """Return the characters that some composition ends with, Hangul vowels and finals among them."""
     # beyond the second plane, and by Unicode's stability policy for good, no character decomposes into two
-    pairs = (unicodedata.decomposition(chr(point)).split() for point in range(0x20000))
-    ends = {int(pair[1], 16) for pair in pairs if len(pair) == 2 and not pair[0].startswith("<")}
-    return frozenset(ends | {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)})
+    found = map(unicodedata.decomposition, map(chr, (*range(0x3400), *range(0xA000, 0xAC00), *range(0xD7A4, 0x20000))))
+    pairs = (each.split() for each in found if each and each[0] != "<")
+    return frozenset({int(pair[1], 16) for pair in pairs if len(pair) == 2} | {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)})
 
 
 @cache

@@ -12,6 +12,8 @@ Source: Broder 1997, On the resemblance and containment of documents, section 3.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -73,9 +75,14 @@ def join_signatures(documents: Documents, signed: pa.Table) -> tuple[Signatures,
 
 def permutations(config: DedupConfig) -> tuple[Words32, Words32]:
     """Return datasketch's multipliers, all odd, and offsets, (num_perm,) each."""
-    generator = np.random.RandomState(config.seed)
-    a = generator.randint(0, 2**31, config.num_perm, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
-    return a, generator.randint(0, 2**32, config.num_perm, dtype=np.uint32)
+    return _draw_permutations(config.seed, config.num_perm)
+
+
+@cache
+def _draw_permutations(seed: int, num_perm: int) -> tuple[Words32, Words32]:
+    generator = np.random.RandomState(seed)
+    a = generator.randint(0, 2**31, num_perm, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    return a, generator.randint(0, 2**32, num_perm, dtype=np.uint32)
 
 
 def minhash(hashes: Hashes, offsets: Offsets, a: Words32, b: Words32) -> Words32:
