@@ -33,7 +33,7 @@ from pipeline.errors import IntegrityError
 
 DESCRIPTION = "_artifact.json"
 READ_BYTES = 1 << 20
-ROW_GROUP_BYTES = 16 << 20
+ROW_GROUP_BYTES = 4 << 20
 """Of a table in memory: what a reader that goes row group by row group holds at a time."""
 MAX_GROUP_ROWS = 64 * 1024
 HASHES = frozenset({"content_hash", "row_hash", "cluster_id", "signature"})

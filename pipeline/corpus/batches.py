@@ -10,7 +10,9 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.config import InputConfig
 from pipeline.corpus import columnar, delimited, jsonl, plain
@@ -27,8 +29,8 @@ class Batch:
     """Hold some rows in the corpus's schema, and the id and source they have unless a column says otherwise."""
 
     rows: pa.Table
-    ids: Sequence[str]
-    sources: Sequence[str]
+    ids: Sequence[str] | pa.Array
+    sources: Sequence[str] | pa.Array
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,13 @@ def _batches(listing: Listing, schema: pa.Schema, encodings: Counter[str]) -> It
                 ids = table.column("id").to_pylist()
                 yield Batch(rows, ids, [of_text[name] for name in ids])
             else:
-                yield Batch(rows, _numbered(file.name, num_rows, rows.num_rows), [source_name(file.name)] * rows.num_rows)
+                source = pa.repeat(pa.scalar(source_name(file.name), pa.large_string()), rows.num_rows)
+                yield Batch(rows, _numbered(file.name, num_rows, rows.num_rows), source)
             num_rows += rows.num_rows
         if num_rows == 0 and file.format == "jsonl":
             raise InputError("the file holds no rows", where=file.path, wanted="one JSON object a line", do="restore or remove it")
 
 
-def _numbered(name: str, before: int, count: int) -> list[str]:
-    return [f"{name}:{number}" for number in range(before + 1, before + count + 1)]
+def _numbered(name: str, before: int, count: int) -> pa.Array:
+    numbers = pa.array(np.arange(before + 1, before + count + 1)).cast(pa.large_string())
+    return pc.binary_join_element_wise(pa.scalar(name, pa.large_string()), numbers, pa.scalar(":", pa.large_string()))

@@ -11,7 +11,7 @@ what it made, part by part.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -182,8 +182,10 @@ def _write(numbered: tuple[int, pa.Table], folder: str, codec: str, keep: Keep |
     return part
 
 
-def _named(rows: pa.Table, column: str | None, otherwise: Iterable[str]) -> pa.Array:
-    fallback = pa.array(otherwise, pa.large_string())
+def _named(rows: pa.Table, column: str | None, otherwise: Sequence[str] | pa.Array) -> pa.ChunkedArray | pa.Array:
+    if column is not None and not rows.column(column).null_count:
+        return rows.column(column).cast(pa.large_string())
+    fallback = otherwise if isinstance(otherwise, pa.Array) else pa.array(otherwise, pa.large_string())
     return fallback if column is None else pc.coalesce(rows.column(column).combine_chunks().cast(pa.large_string()), fallback)
 
 

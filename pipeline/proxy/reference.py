@@ -33,7 +33,6 @@ ROUND = 64
 BATCH_TOKENS = 1024
 
 Tokens = npt.NDArray[np.int32]
-Floats64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
