@@ -14,6 +14,8 @@ from pipeline.tables import RepeatedSpans
 
 MAX_SPANS = 20
 """Distinct spans in the table, so that one kind of boilerplate in many versions doesn't fill the page."""
+WEIGHED = 20
+"""Times as many spans are weighed for it: neighbouring pieces of one passage overlap, and only the most frequent of those is listed."""
 
 COUNTS = ("rows_masked", "bytes_masked", "rows_trimmed", "bytes_trimmed", "rows_emptied")
 
@@ -63,7 +65,7 @@ def _top(spans: RepeatedSpans, ledger: pl.DataFrame, num_shown: int) -> list[dic
             num_bytes=(pl.col("end") - pl.col("start")).max(),
         )
         .sort(["num_documents", "num_holders", "num_bytes", "span_hash"], descending=[True, True, True, False])
-        .head(MAX_SPANS)
+        .head(MAX_SPANS * WEIGHED)
     )
     holders = spans.join(ranked.select("span_hash"), on="span_hash", how="semi").join(ledger.select("doc_id", *TIES), on="doc_id")
     first = holders.sort(*TIES, "start").unique("span_hash", keep="first", maintain_order=True)
@@ -78,5 +80,17 @@ def _top(spans: RepeatedSpans, ledger: pl.DataFrame, num_shown: int) -> list[dic
             "content_hash": row["content_hash"].hex(),
             "is_shown": rank < num_shown,
         }
-        for rank, row in enumerate(placed.iter_rows(named=True))
+        for rank, row in enumerate(_apart(placed)[:MAX_SPANS])
     ]
+
+
+def _apart(placed: pl.DataFrame) -> list[dict[str, Any]]:
+    """Leave out spans that share text, in the document they are shown from, with one before them."""
+    listed: list[dict[str, Any]] = []
+    taken: dict[int, list[tuple[int, int]]] = {}
+    for row in placed.iter_rows(named=True):
+        others = taken.setdefault(row["doc_id"], [])
+        if all(row["end"] <= start or end <= row["start"] for start, end in others):
+            others.append((row["start"], row["end"]))
+            listed.append(row)
+    return listed

@@ -55,6 +55,19 @@ def test_spans_documents_and_text_are_counted_from_the_table(inputs: SummaryInpu
 GONE = ("empty", "exact_duplicate", "near_duplicate")
 
 
+def test_no_text_is_listed_twice(inputs: SummaryInputs) -> None:
+    """Neighbouring pieces of one passage overlap; the page lists the most frequent of them."""
+    assert inputs.spans is not None
+    most = inputs.spans.sort("num_documents", descending=True).head(1)
+    pieces = [most.with_columns(start=pl.col("start") + 5 * k, span_hash=pl.lit(bytes([k]) * 16)) for k in range(1, 4)]
+    pieces = [piece.with_columns(num_documents=pl.col("num_documents") - k) for k, piece in enumerate(pieces, 1)]
+    more = REPEATED_SPANS.check(pl.concat([pl.DataFrame(inputs.spans), *pieces]).unique(["doc_id", "start"]).sort("doc_id", "start"))
+    found = build_summary(replace(inputs, spans=more))["duplication"]["repeated_spans"]
+    assert found["num_spans"] == inputs.spans.height + 3
+    listed = [(row["doc_id"], row["start"], row["end"]) for row in found["top"]]
+    assert not any(a[0] == b[0] and a[1] < b[2] and b[1] < a[2] for k, a in enumerate(listed) for b in listed[:k])
+
+
 def test_the_top_spans_stand_in_most_documents_and_name_the_first(inputs: SummaryInputs, summary: dict[str, Any]) -> None:
     """Most documents first; the document named is the first by content hash, and the place is the span's in it."""
     assert inputs.spans is not None
