@@ -87,9 +87,10 @@ def read_documents(
         return signed
 
     def keep(name: str, documents: Documents, signed: Any) -> None:
-        store.publish_frame("profiles", f"{profiles}/{name}", profile_documents(documents))
+        # in one chunk, as where they are made from stored documents: Parquet begins a run of values anew with each
+        store.publish_frame("profiles", f"{profiles}/{name}", profile_documents(documents).rechunk())
         frame, facts = join_signatures(documents, signed)
-        store.publish_frame("signatures", f"{signatures}/{name}", frame, {**facts, "minhash": signature_settings(dedup)})
+        store.publish_frame("signatures", f"{signatures}/{name}", frame.rechunk(), {**facts, "minhash": signature_settings(dedup)})
         if dedup.find_spans:
             keep_anchors(anchors, name, signed)
 
@@ -102,7 +103,7 @@ def profile_part(documents: Artifact, number: int, folder: str) -> tuple[Artifac
 
     def make(out: str) -> Artifact:
         part = check_documents(store.read_arrow(documents.paths()[number]))
-        return store.publish_frame("profiles", out, profile_documents(part))
+        return store.publish_frame("profiles", out, profile_documents(part).rechunk())
 
     return once(folder, make)
 
@@ -114,7 +115,7 @@ def sign_part(documents: Artifact, number: int, folder: str, config: DedupConfig
     def make(out: str) -> Artifact:
         part = check_documents(store.read_arrow(documents.paths()[number]))
         signatures, facts = compute_signatures(part, config)
-        return store.publish_frame("signatures", out, signatures, {**facts, "minhash": signature_settings(config)})
+        return store.publish_frame("signatures", out, signatures.rechunk(), {**facts, "minhash": signature_settings(config)})
 
     return once(folder, make)
 

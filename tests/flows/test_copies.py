@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,27 @@ def test_a_second_run_finds_everything_done(deduplicated: tuple[AuditConfig, Cop
     assert again.values["files"] == result.values["files"]
     # documents and all that follows stood in the ledger
     assert {stage["stage"] for stage in again.values["stages"]} <= {"filtering", "tables"}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_tables_made_while_reading_equal_those_made_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where signatures and profiles are lost, they are made again from the stored documents, byte for byte."""
+    # more than one page of signatures, made in many pieces: pages end elsewhere if pieces are written as they come
+    pl.DataFrame({"text": [f"a{row} b{row} c{row} d{row} e{row}" for row in range(3000)]}).write_parquet(tmp_path / "few.parquet")
+    config = _config(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.text.BLOCK_BYTES", 1000)
+        run_copies(config, quiet=True)
+    found = [json.loads(path.read_text()) for path in _descriptions(tmp_path)]
+    for path in _descriptions(tmp_path):
+        shutil.rmtree(path.parent)
+    run_copies(config.model_copy(update={"name": "again"}), quiet=True)
+    assert [json.loads(path.read_text()) for path in _descriptions(tmp_path)] == found
+    assert {each["table"] for each in found} == {"profiles", "signatures"}
+
+
+def _descriptions(folder: Path) -> list[Path]:
+    return sorted(path for table in ("profiles", "signatures") for path in folder.glob(f"ledger/stages/{table}/*/_artifact.json"))
 
 
 def test_more_documents_than_the_memory_limit_holds_are_refused(deduplicated: tuple[AuditConfig, CopiesResult]) -> None:
