@@ -13,6 +13,7 @@ import flows.settings  # noqa: F401  before prefect is imported
 
 # isort: split
 from dataclasses import dataclass
+from typing import Any
 
 from prefect import flow
 
@@ -110,24 +111,12 @@ def read_references(run: Run) -> list[Corpus]:
 
 def profile(run: Run, documents: Artifact) -> Artifact:
     """Profile the parts that reading did not."""
-    folder = profiles_folder(run, documents.folder)
-    if (found := _find_parts("profiles", folder, documents)) is not None:
-        return found
-    names = list(store.part_names(len(documents.parts)))
-    with run.stage("profiles", len(names)) as stage:
-        futures = [tasks.profile_part.submit(documents, number, f"{folder}/{name}") for number, name in enumerate(names)]
-        return stage.gather("profiles", folder, futures)
+    return _complete(run, "profiles", profiles_folder(run, documents.folder), tasks.profile_part, documents)
 
 
 def sign(run: Run, documents: Artifact, config: AuditConfig) -> Artifact:
     """Sign the parts that reading did not."""
-    folder = signatures_folder(run, documents.folder)
-    if (found := _find_parts("signatures", folder, documents)) is not None:
-        return found
-    names = list(store.part_names(len(documents.parts)))
-    with run.stage("signatures", len(names)) as stage:
-        futures = [tasks.sign_part.submit(documents, number, f"{folder}/{name}", config.dedup) for number, name in enumerate(names)]
-        return stage.gather("signatures", folder, futures)
+    return _complete(run, "signatures", signatures_folder(run, documents.folder), tasks.sign_part, documents, config.dedup)
 
 
 def profiles_folder(run: Run, documents: str) -> str:
@@ -145,7 +134,12 @@ def anchors_folder(run: Run, documents: str) -> str:
     return run.ledger.folder("anchors", CODE, run.config.dedup, documents.rpartition("/")[2])
 
 
-def _find_parts(table: str, folder: str, documents: Artifact) -> Artifact | None:
-    found = [store.find(f"{folder}/{name}") for name in store.part_names(len(documents.parts))]
-    pieces = [piece for piece in found if piece is not None]
-    return store.gather(table, folder, pieces, merge_counts(pieces)) if len(pieces) == len(found) else None
+def _complete(run: Run, table: str, folder: str, task: Any, documents: Artifact, *settings: DedupConfig) -> Artifact:
+    """Return a table with a part for each of the documents', found whole or made where it is not."""
+    names = list(store.part_names(len(documents.parts)))
+    pieces = [piece for name in names if (piece := store.find(f"{folder}/{name}")) is not None]
+    if len(pieces) == len(names):
+        return store.gather(table, folder, pieces, merge_counts(pieces))
+    with run.stage(table, len(names)) as stage:
+        futures = [task.submit(documents, number, f"{folder}/{name}", *settings) for number, name in enumerate(names)]
+        return stage.gather(table, folder, futures)

@@ -19,7 +19,6 @@ from flows.processes import worker_pool
 from flows.run import Run, current
 from pipeline import store
 from pipeline.config import AuditConfig
-from pipeline.proxy.memory import release_memory
 from pipeline.proxy.runs import gather_runs
 from pipeline.proxy.splits import plan_proxies, reference_pair
 from pipeline.proxy.texts import choose_texts
@@ -53,7 +52,6 @@ def score(config: AuditConfig, documents: Artifact, copies: Deduplicated) -> Sco
     with run.stage("splits") as stage:
         folder = run.ledger.folder("proxy_splits", PROXY_CODE, section, seed, samples.digest)
         splits = stage.settle(*tasks.split(samples, folder, section, seed))
-    release_memory()  # what deduplication left in the heap would stand beside two training processes
     with worker_pool(section.workers) as pool:
         runs, tables = train_proxies(run, pool, config, tokenizer, samples, splits)
         signals = read_with_reference(run, pool, config, documents, copies, tokenizer, samples, splits, runs)

@@ -63,6 +63,7 @@ from pipeline.tables import (
     SAMPLES,
     SINK_SCORES,
     Documents,
+    Signatures,
     check_documents,
 )
 from pipeline.text import Bytes, Offsets
@@ -87,10 +88,8 @@ def read_documents(
         return signed
 
     def keep(name: str, documents: Documents, signed: Any) -> None:
-        # in one chunk, as where they are made from stored documents: Parquet begins a run of values anew with each
-        store.publish_frame("profiles", f"{profiles}/{name}", profile_documents(documents).rechunk())
-        frame, facts = join_signatures(documents, signed)
-        store.publish_frame("signatures", f"{signatures}/{name}", frame.rechunk(), {**facts, "minhash": signature_settings(dedup)})
+        _store_profiles(f"{profiles}/{name}", documents)
+        _store_signatures(f"{signatures}/{name}", *join_signatures(documents, signed), dedup)
         if dedup.find_spans:
             keep_anchors(anchors, name, signed)
 
@@ -100,12 +99,7 @@ def read_documents(
 @task(name="profile part", cache_policy=NO_CACHE)
 def profile_part(documents: Artifact, number: int, folder: str) -> tuple[Artifact, bool]:
     """Profile one part of the documents."""
-
-    def make(out: str) -> Artifact:
-        part = check_documents(store.read_arrow(documents.paths()[number]))
-        return store.publish_frame("profiles", out, profile_documents(part).rechunk())
-
-    return once(folder, make)
+    return once(folder, lambda out: _store_profiles(out, check_documents(store.read_arrow(documents.paths()[number]))))
 
 
 @task(name="sign part", cache_policy=NO_CACHE)
@@ -114,10 +108,21 @@ def sign_part(documents: Artifact, number: int, folder: str, config: DedupConfig
 
     def make(out: str) -> Artifact:
         part = check_documents(store.read_arrow(documents.paths()[number]))
-        signatures, facts = compute_signatures(part, config)
-        return store.publish_frame("signatures", out, signatures.rechunk(), {**facts, "minhash": signature_settings(config)})
+        return _store_signatures(out, *compute_signatures(part, config), config)
 
     return once(folder, make)
+
+
+# Both tables are made while documents are read, or afterwards. They are written in one chunk, because Parquet begins a run of values anew
+# with each and the bytes must not tell which way they came.
+
+
+def _store_profiles(folder: str, documents: Documents) -> Artifact:
+    return store.publish_frame("profiles", folder, profile_documents(documents).rechunk())
+
+
+def _store_signatures(folder: str, signatures: Signatures, facts: Mapping[str, Any], config: DedupConfig) -> Artifact:
+    return store.publish_frame("signatures", folder, signatures.rechunk(), {**facts, "minhash": signature_settings(config)})
 
 
 @task(name="find candidates", cache_policy=NO_CACHE)
