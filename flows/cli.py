@@ -100,6 +100,25 @@ def deduplicate(config: str, overrides: tuple[str, ...], quiet: bool, as_json: b
 
 
 @cli.command()
+@click.argument("config")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. validation.dial=6.")
+@click.option("--only", type=click.Choice(["labels", "arms", "judge"]), help="Train label halves or arms alone, or judge what is trained.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def validate(config: str, overrides: tuple[str, ...], only: Any, quiet: bool, as_json: bool) -> None:
+    """Freeze an audit's predictions, train real targets (or go on training), and hold one against the other."""
+    signal.signal(signal.SIGTERM, _terminate)
+    from pipeline.config import load_config
+
+    settings = load_config(config, overrides)
+    from flows.validate import run_validation
+
+    command = " ".join(["sinkaudit", "validate", config, *(f"--set {override}" for override in overrides)])
+    result = run_validation(settings, only, command, quiet=quiet)
+    click.echo(json.dumps(result.values, indent=1) if as_json else result.text())
+
+
+@cli.command()
 @click.argument("run_folder", metavar="RUN")
 @click.option("--doc", required=True, help="A document: doc_id, or your own id of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -113,17 +132,78 @@ def explain(run_folder: str, doc: str, as_json: bool, ledger: str) -> None:
 
 
 @cli.command()
+@click.argument("run_folder", metavar="RUN")
+@click.option("--overrides", multiple=True, metavar="FILE", help="A reviewer's overrides, as the report exports them; later files win.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a release.* or report.* anew, e.g. release.policy=review.")
+@click.option("--strict", is_flag=True, help="Exit 1 on a warning, too.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--ledger", default="data/runs", show_default=True, help="Where runs are kept, if RUN is a run's name.")
+def apply(
+    run_folder: str, overrides: tuple[str, ...], settings: tuple[str, ...], strict: bool, quiet: bool, as_json: bool, ledger: str
+) -> None:
+    """Decide again from the tables of RUN (its name or folder), computing nothing anew, into a new run."""
+    signal.signal(signal.SIGTERM, _terminate)
+    from flows.apply import run_apply
+
+    result = run_apply(run_folder, overrides, settings, ledger, quiet=quiet)
+    click.echo(json.dumps(result.as_dict(), indent=1) if as_json else result.text())
+    failing = {"FAIL", "WARN"} if strict else {"FAIL"}
+    sys.exit(1 if result.result.verdict in failing else 0)
+
+
+@cli.command()
+@click.argument("before", metavar="RUN_A")
+@click.argument("after", metavar="RUN_B")
+@click.option("--output", "-o", metavar="FILE.html", help="Also write the differences as a page.")
+@click.option(
+    "--excerpts", type=click.Choice(["none", "short", "full"]), default="none", show_default=True, help="Corpus text on that page."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--ledger", default="data/runs", show_default=True, help="Where runs are kept, if a run is named.")
+def diff(before: str, after: str, output: str | None, excerpts: Any, as_json: bool, ledger: str) -> None:
+    """Say which decisions differ between two runs, and why."""
+    from flows.compare import compare
+
+    compared = compare(before, after, ledger)
+    if output is not None:
+        compared.write_page(output, excerpts)
+    click.echo(compared.to_json() if as_json else compared.text())
+    if output is not None:
+        click.echo(f"page: {output}", err=as_json)
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN")
+@click.option("--excerpts", type=click.Choice(["none", "short", "full"]), required=True, help="How much corpus text the page shows.")
+@click.option("--output", "-o", metavar="DIR", help="Another folder than that of RUN's own report.")
+@click.option("--ledger", default="data/runs", show_default=True, help="Where runs are kept, if RUN is a run's name.")
+def report(run_folder: str, excerpts: Any, output: str | None, ledger: str) -> None:
+    """Draw the page of RUN again with other excerpts, for wider or closer circulation; the signed page stays."""
+    from flows.redraw import redraw
+
+    click.echo(redraw(run_folder, excerpts, output, ledger))
+
+
+@cli.command()
 @click.argument("dataset")
 @click.option(
     "--require", type=click.Choice(["pass", "warn", "any"]), default="any", show_default=True, help="The worst verdict to accept."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(dataset: str, require: str, as_json: bool) -> None:
-    """Check that a filtered DATASET folder is whole and byte for byte what its audit released."""
+    """Check that a filtered DATASET folder is whole and byte for byte what its audit released.
+
+    A gate that is waived lowers no verdict, until its waiver's last day is past.
+    """
+    from datetime import UTC, datetime
+
     from flows.look import verify_dataset
 
-    result = verify_dataset(dataset, require)
-    click.echo(json.dumps(result, indent=1) if as_json else f"OK: {result['num_files']} files match, verdict {result['verdict']}")
+    result = verify_dataset(dataset, require, datetime.now(UTC).date())
+    waived = "".join(f", {gate} waived until {until}" for gate, until in result["waived"].items())
+    told = f"OK: {result['num_files']} files match, verdict {result['verdict']}{waived}"
+    click.echo(json.dumps(result, indent=1) if as_json else told)
 
 
 def main() -> NoReturn:

@@ -90,6 +90,7 @@ def copies(config: AuditConfig, quiet: bool = False) -> CopiesResult:
         }
         values = _describe(run, documents, found, len(dropped), files)
         run.write(SUMMARY, json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        run.write_log("end")
     return CopiesResult(run.reports, values)
 
 

@@ -6,13 +6,14 @@ from flows.deduplicate import Deduplicated
 from flows.run import Run
 from pipeline import store
 from pipeline.release.guards import judge_guards, stop_if_exceeded
+from pipeline.release.waivers import waive
 from pipeline.tables import CLUSTERS, DUPLICATE_PAIRS, REMOVALS
 
 COLUMNS = ("doc_id", "source", "content_hash", "row_hash", "is_empty")
 
 
 def guard(run: Run, copies: Deduplicated) -> None:
-    """Judge the guards if one of them may abort; the others are judged with the gates of the report.
+    """Judge the guards if one of them may abort, waivers in force considered; the others are judged with the gates of the report.
 
     Raises: GuardError when one that may abort is exceeded.
     """
@@ -29,6 +30,7 @@ def guard(run: Run, copies: Deduplicated) -> None:
             copies.candidates.facts["num_skipped_comparisons"],
             section,
         )
+        guards = waive(guards, section.waivers, run.today)
         stage.advance()
     run.write_log("guards", **{gate.name: {"status": gate.status, "value": gate.value, "limit": gate.limit} for gate in guards})
     stop_if_exceeded(guards, section)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, Literal, cast
 
 import polars as pl
-import yaml
 
-from flows.runs import FinishedRun, read_run
+from flows.runs import FinishedRun, read_config, read_run
 from pipeline import store
-from pipeline.config import AuditConfig, parse_config
+from pipeline.config import AuditConfig
 from pipeline.dedup.policy import rank_members, read_members
 from pipeline.release.decisions import placed_spans
 from pipeline.release.explanation import Explanation, explain
 from pipeline.release.lookup import find_document
 from pipeline.release.manifest import verify_release
+from pipeline.release.overruling import removals_in_force
 from pipeline.store import Artifact
 from pipeline.tables import (
     CANDIDATE_PAIRS,
     CLUSTERS,
     DECISIONS,
     DUPLICATE_PAIRS,
+    OVERRULED,
     REMOVALS,
     REPEATED_SPANS,
     SINK_SCORES,
@@ -50,6 +52,10 @@ def explain_document(run: str, doc: str, ledger: str) -> Explanation:
     removals = REMOVALS.check(store.read_rows(tables["removals"], pl.col("doc_id").is_in(members)))
     ids = store.read_rows(tables["profiles"], pl.col("doc_id").is_in(named))
     decisions = DECISIONS.check(store.read_rows(tables["decisions"], pl.col("doc_id").is_in(named)))
+    overruled = None
+    if "overruled" in tables:
+        overruled = OVERRULED.check(store.read_rows(tables["overruled"], pl.col("doc_id") == doc_id))
+        removals = removals_in_force(removals, decisions)
     return explain(
         doc_id,
         ids=ids,
@@ -63,22 +69,24 @@ def explain_document(run: str, doc: str, ledger: str) -> Explanation:
         candidate_pairs=candidates,
         order=rank_members(read_members(tables["documents"], clusters, config.dedup, ids), config.dedup) if clusters.height > 1 else None,
         references=_read_references(finished, tables, named, removals, ids),
+        overruled=overruled,
     )
 
 
-def verify_dataset(folder: str, require: str) -> dict[str, Any]:
-    """Verify a released dataset and return what was found.
+def verify_dataset(folder: str, require: str, today: date | None = None) -> dict[str, Any]:
+    """Verify a released dataset and return what was found, with the gates that are waived; today: on which waivers must be in force.
 
     Raises: IntegrityError naming each file that differs, or the verdict that is not good enough.
     """
-    result = verify_release(folder.rstrip("/"), cast(Literal["pass", "warn", "any"], require))
-    return {"folder": folder, "verdict": result.manifest.verdict, "num_files": result.num_files, "num_rows": result.num_rows}
+    result = verify_release(folder.rstrip("/"), cast(Literal["pass", "warn", "any"], require), today)
+    waived = {gate["name"]: gate["waiver"]["until"] for gate in result.manifest.gates if gate["status"] == "waived"}
+    found = {"verdict": result.manifest.verdict, "num_files": result.num_files, "num_rows": result.num_rows}
+    return {"folder": folder, **found, "waived": waived}
 
 
 def _read_run(finished: FinishedRun) -> tuple[dict[str, Artifact], AuditConfig]:
     """Return a finished run's tables, and its settings as its report holds them."""
-    path = f"{finished.result['report'].rpartition('/')[0]}/config.resolved.yaml"
-    return finished.tables(), parse_config(yaml.safe_load(store.read_bytes(path)), where=path)
+    return finished.tables(), read_config(finished)
 
 
 def _read_references(

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import tasks
 from flows.deduplicate import Deduplicated
+from flows.examine import Examined, examine
 from flows.reporting import write_report
 from flows.run import Run, current, settings_of
 from flows.score import Scored
@@ -20,12 +22,17 @@ from pipeline import store
 from pipeline.config import AuditConfig
 from pipeline.dedup.signatures import SCHEME
 from pipeline.release.card import render_card
+from pipeline.release.croissant import describe_dataset
 from pipeline.release.filtering import FilteredData
 from pipeline.release.gate import Gate, Measure, measured
 from pipeline.release.gates import judge
+from pipeline.release.high_risk import count_kept_secrets
 from pipeline.release.manifest import publish_release, seal, staging_folder
+from pipeline.release.overruling import describe_orders
+from pipeline.release.waivers import waive
+from pipeline.report.limits import not_examined
 from pipeline.store import Artifact
-from pipeline.tables import CLUSTERS, DECISIONS, SINK_SCORES
+from pipeline.tables import CLUSTERS, DECISIONS, LANGUAGES, OVERRULED, SENSITIVE_PATTERNS, SINK_SCORES
 
 CODE = ("release",)
 
@@ -38,37 +45,62 @@ class Released:
     verdict: str
     filtered: str
     num_rows: int
+    parents: Mapping[str, Any]
+    overruled: Artifact | None = None
 
 
-@flow(name="release")
+@flow(name="release", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
 def release(config: AuditConfig, documents: Artifact, copies: Deduplicated, scored: Scored) -> Released:
     """Release the filtered dataset and its report."""
     run, section = current(), config.release
     with run.stage("decisions") as stage:
-        found = (copies.profiles, copies.clusters, copies.removals, copies.duplicate_pairs)
-        tables = (*found, scored.scores, copies.spans, copies.references)
-        folder = run.ledger.folder("decisions", CODE, section, *(table.digest for table in tables))
-        decisions = stage.settle(*tasks.decide_documents(*tables, folder, section))
+        decisions, overruled, was_cached = decide_run(run, copies, scored)
+        stage.settle(decisions, was_cached)
     with run.stage("filtering") as stage:
         staging = staging_folder(run.filtered)
         filtered = tasks.filter_rows(documents, decisions, scored.scores, copies.clusters, copies.profiles, copies.spans, staging, section)
         stage.count(filtered.num_rows, sum(shard.num_bytes for shard in filtered.shards))
-    gates = judge_run(config, copies, scored, decisions, filtered)
-    parents = parents_of(run, documents, decisions)
+    examined = examine(run, documents, copies, scored, decisions)
+    gates = judge_run(config, copies, scored, decisions, filtered, examined)
+    parents = parents_of(run, documents, decisions, copies, overruled)
     known, text_column = store.read_frame(copies.profiles), documents.facts["text_column"]
-    card = render_card(config.name, known, _decisions(decisions), filtered, gates, parents, section, text_column)
-    manifest = seal(filtered, config.name, card, gates, parents)
-    write_report(run, documents, copies, scored, decisions, filtered, [gate.to_dict() for gate in gates], manifest.verdict, parents)
+    facts = {"samples": scored.samples.facts, "sensitive": examined.sensitive.facts}
+    unseen = not_examined(config, {**facts, **({"spans": copies.spans.facts} if config.dedup.find_spans else {})})
+    spoken = LANGUAGES.check(store.read_frame(examined.languages))
+    card = render_card(config.name, known, _decisions(decisions), filtered, gates, parents, section, text_column, spoken, unseen)
+    croissant = describe_dataset(config.name, run.run_id, filtered, gates, section)
+    manifest = seal(filtered, config.name, card, gates, parents, croissant)
+    told = [gate.to_dict() for gate in gates]
+    write_report(run, documents, copies, scored, decisions, filtered, examined, told, manifest.verdict, parents, overruled)
     if manifest.verdict == "FAIL":
-        return Released(decisions, manifest.verdict, staging, filtered.num_rows)
+        return Released(decisions, manifest.verdict, staging, filtered.num_rows, parents, overruled)
     publish_release(staging, run.filtered)
-    return Released(decisions, manifest.verdict, run.filtered, filtered.num_rows)
+    return Released(decisions, manifest.verdict, run.filtered, filtered.num_rows, parents, overruled)
 
 
-def judge_run(config: AuditConfig, copies: Deduplicated, scored: Scored, decisions: Artifact, filtered: FilteredData) -> tuple[Gate, ...]:
-    """Judge the gates on what the stages stored."""
+def decide_run(run: Run, copies: Deduplicated, scored: Scored) -> tuple[Artifact, Artifact | None, bool]:
+    """Decide about every row, by the rules and then by what persons ordered; return who overruled what, too, if anybody did."""
+    section = run.config.release
+    found = (copies.profiles, copies.clusters, copies.removals, copies.duplicate_pairs)
+    tables = (*found, scored.scores, copies.spans, copies.references)
+    digests = [table.digest for table in tables]
+    former, was_cached = tasks.decide_documents(*tables, run.ledger.folder("decisions", CODE, section, *digests), section)
+    if run.origin is None or run.origin.orders.is_empty():
+        return former, None, was_cached
+    orders, _ = tasks.keep_orders(run.origin.orders, run.ledger.folder("orders", CODE, None, run.origin.digest))
+    folder = run.ledger.folder("decisions", CODE, section, *digests, orders.digest)
+    decisions, was_cached = tasks.decide_documents(*tables, folder, section, former, orders)
+    folder = run.ledger.folder("overruled", CODE, None, former.digest, decisions.digest, copies.removals.digest, orders.digest)
+    overruled, _ = tasks.record_overruled(former, decisions, copies.removals, orders, folder)
+    return decisions, overruled, was_cached
+
+
+def judge_run(
+    config: AuditConfig, copies: Deduplicated, scored: Scored, decisions: Artifact, filtered: FilteredData, examined: Examined
+) -> tuple[Gate, ...]:
+    """Judge the gates on what the stages stored, waivers that are in force today considered."""
     found, evaluation = copies.candidates.facts, scored.scores.facts["evaluation"]
-    return judge(
+    gates = judge(
         store.read_frame(copies.profiles),
         CLUSTERS.check(store.read_frame(copies.clusters)),
         SINK_SCORES.check(store.read_frame(scored.scores)),
@@ -80,12 +112,18 @@ def judge_run(config: AuditConfig, copies: Deduplicated, scored: Scored, decisio
         rival_margin=_measure(evaluation["gain_over_rival"], "value", evaluation),
         brier_skill=_measure(evaluation["calibration"], "brier_skill", evaluation),
         removal_recall=measured(*(copies.quality.facts["recall"][key] for key in ("value", "low", "high", "n"))),
+        kept_secrets=count_kept_secrets(SENSITIVE_PATTERNS.check(store.read_frame(examined.sensitive))),
     )
+    return waive(gates, config.release.waivers, current().today)
 
 
-def parents_of(run: Run, documents: Artifact, decisions: Artifact) -> dict[str, Any]:
-    """Return what a release came from: digests, of references too, code versions, seeds, the MinHash scheme."""
+def parents_of(run: Run, documents: Artifact, decisions: Artifact, copies: Deduplicated, overruled: Artifact | None) -> dict[str, Any]:
+    """Return what a release came from: digests, of references too, code versions, seeds, the MinHash scheme; the run decided again."""
     config = run.config
+    again: dict[str, Any] = {"parent": run.origin.parent, "overrides": list(run.origin.files)} if run.origin else {}
+    if overruled is not None:
+        ids = store.read_frame(copies.profiles, ["doc_id", "content_hash", "row_hash"])
+        again["overruled"] = {"digest": overruled.digest, **describe_orders(OVERRULED.check(store.read_frame(overruled)), ids)}
     return {
         "input_digest": documents.facts["input_digest"],
         "config_digest": store.digest_of(settings_of(config)),
@@ -96,6 +134,7 @@ def parents_of(run: Run, documents: Artifact, decisions: Artifact) -> dict[str, 
         "seeds": {"audit": config.seed, "minhash": config.dedup.seed},
         "minhash_scheme": SCHEME,
         "run": run.run_id,
+        **again,
     }
 
 

@@ -44,6 +44,9 @@ release:
   sink_threshold: 0.5      # acted on only where the whole interval of a score lies above it
   # spans: report            # report, mask (out of the loss) or trim: what happens to text that several documents repeat
   # guards: {{source_loss: abort}}      # off, warn, fail or abort: what an exceeded limit on deduplication does
+  # gates: {{calibration: fail}}        # off, warn or fail: what any other gate does that does not hold
+  # waivers: [{{gate: source_loss, until: 2027-01-31, approver: "...", reason: "..."}}]
+  # license: cc-by-4.0                # of the corpus, for the dataset card; nothing is assumed
   # max_loss_of_source: {{forum: 0.95}} # other limits than max_source_loss, by source
 
 report:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -18,8 +19,13 @@ from pipeline.errors import ConfigError
 from pipeline.memory import choose_sizes, parse_size
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+FINE_TUNING_RATE = 1e-4
+"""Peak learning rate of proxies that start from a base: a tenth of the rate at which Pythia's smallest model was pretrained."""
 KeepRule = Literal["source_priority", "longest", "shortest", "quality", "earliest"]
+GateSeverity = Literal["off", "warn", "fail"]
 GuardSeverity = Literal["off", "warn", "fail", "abort"]
+Arm = Literal["raw", "exact", "minhash", "policy", "random", "perplexity", "copy_cap", "downweight", "mask", "drop"]
+Criterion = Literal["random", "risk", "risk_low_spillover", "perplexity", "copies"]
 
 
 class Section(BaseModel):
@@ -151,16 +157,44 @@ class ProxyConfig(Section):
     max_windows_per_document: int = Field(default=4, ge=1)
     held_out_share: float = Field(default=0.05, gt=0.0, lt=0.5, description="of clusters: seen by no proxy")
     architecture: Literal["gpt_neox", "llama"] = "gpt_neox"
-    ladder: tuple[int, ...] = Field(default=(2, 3, 4), description="depth dial of each size; width and heads follow from it")
+    init_from: str | None = Field(
+        default=None,
+        description="local folder of a base checkpoint (config.json, model.safetensors, tokenizer.json; GPT-NeoX or Llama family) that "
+        "proxies start from instead of random weights; architecture and vocab_size are then the base's",
+    )
+    ladder: tuple[int | float, ...] = Field(
+        default=(2, 3, 4),
+        description="dial of each size: its whole part is the number of layers, width and heads follow from it; with init_from the share "
+        "of the base's layers is dial / largest dial",
+    )
     num_halves: tuple[int, int] = Field(default=(8, 4), description="in/out proxies at the two smallest sizes, in complementary pairs")
     epochs: float = Field(default=4.0, gt=0.0)
     batch_windows: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=6e-3, gt=0.0)
+    learning_rate: float = Field(default=6e-3, gt=0.0, description="at its peak; 1e-4 if not set and init_from is")
     weight_decay: float = Field(default=0.1, ge=0.0)
     warmup_share: Share = 0.05
     num_checkpoints: int = Field(default=2, ge=1, description="log-spaced probes of a full run, the last at its end")
     max_scored_tokens: int = Field(default=512, ge=16, description="tokens of each document that the one forward pass reads")
-    workers: int = Field(default=2, ge=1, description="training processes, one thread each")
+    reference_gradients: bool = Field(default=False, description="let that pass take gradient norms, too: three times its cost")
+    forgetting: bool = Field(
+        default=False, description="let the first pair of feature halves go on without their texts for a fifth of their steps"
+    )
+    memsinks: bool = Field(default=False, description="also train a proxy with memorization sinks, at the smallest size")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is any")
+    workers: int = Field(default=2, ge=1, description="training processes, one thread each; GPUs are dealt out to runs in turn")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_of_fine_tuning(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("init_from") is not None:
+            return {"learning_rate": FINE_TUNING_RATE, **values}
+        return values
+
+    @field_validator("ladder", mode="after")
+    @classmethod
+    def _whole_dials_are_integers(cls, ladder: tuple[int | float, ...]) -> tuple[int | float, ...]:
+        """Keep one form of each dial, so that digests of settings do not tell 2 from 2.0."""
+        return tuple(int(dial) if dial == int(dial) else dial for dial in ladder)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -168,6 +202,8 @@ class ProxyConfig(Section):
             raise ValueError("prompt_tokens + suffix_tokens exceed context")
         if len(self.ladder) < 3 or list(self.ladder) != sorted(set(self.ladder)):
             raise ValueError("ladder needs at least three strictly rising sizes")
+        if self.ladder[0] < 1:
+            raise ValueError("ladder needs dials of 1 or more: a model has a layer")
         if self.num_halves[0] < 8 or self.num_halves[0] % 4 or self.num_halves[1] < 4 or self.num_halves[1] % 2:
             raise ValueError("num_halves needs at least 8 (a multiple of 4: two independent sets of pairs) and at least 4 (pairs)")
         return self
@@ -200,6 +236,46 @@ class GuardsConfig(Section):
     bucket_cap: GuardSeverity = "warn"
 
 
+class GatesConfig(Section):
+    """Say what the other gates do when they do not hold: off, nothing; warn: the verdict is WARN; fail: the data is held back.
+
+    Two more gates have no setting: rows that do not add up, and filtered data without a row, always fail.
+    """
+
+    removal_recall: GateSeverity = "warn"
+    outside_support: GateSeverity = "warn"
+    predictor_beats_rival: GateSeverity = "warn"
+    calibration: GateSeverity = "warn"
+    secrets_in_kept_rows: GateSeverity = "warn"
+
+
+class WaiverConfig(Section):
+    """Let one gate be exceeded until a day, by somebody's word; the report, the manifest and every record of the run show it."""
+
+    gate: str
+    until: date = Field(description="the last day on which the waiver holds, UTC; a day that is past waives nothing")
+    approver: str = Field(min_length=2, max_length=100, description="who answers for it")
+    reason: str = Field(min_length=2, max_length=500, description="why it may be exceeded")
+
+    @field_validator("gate")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        known = [*GuardsConfig.model_fields, *GatesConfig.model_fields]
+        if value in ("rows_balance", "filtered_rows"):
+            raise ValueError(f"{value} cannot be waived: it proves that the filtered data is what the report says")
+        if value not in known:
+            near = difflib.get_close_matches(value, known, n=1)
+            raise ValueError(f"unknown gate {value}; " + (f"did you mean {near[0]}" if near else f"available: {', '.join(known)}"))
+        return value
+
+    @field_validator("approver", "reason")
+    @classmethod
+    def _is_said(cls, value: str) -> str:
+        if not value.strip() or not value.isprintable():
+            raise ValueError("say it in one line of visible characters")
+        return value.strip()
+
+
 class ReleaseConfig(Section):
     """Set what happens to a row and which gates a release must pass."""
 
@@ -222,6 +298,8 @@ class ReleaseConfig(Section):
     extra_columns: tuple[Literal["doc_id", "sink_score", "cluster_id", "cluster_size"], ...] = ()
     rows_per_shard: int = Field(default=500_000, ge=1)
     guards: GuardsConfig = GuardsConfig()
+    gates: GatesConfig = GatesConfig()
+    waivers: tuple[WaiverConfig, ...] = Field(default=(), description="gates that may be exceeded for a while, one waiver a gate")
     max_source_loss: Share = Field(default=0.8, description="of one source's rows")
     max_loss_of_source: dict[str, Share] = Field(default_factory=dict, description="other limits for some sources, by name")
     max_cluster_share: Share = 0.2
@@ -229,14 +307,82 @@ class ReleaseConfig(Section):
     max_skipped_share: Share = 0.01
     min_removal_recall: Share = Field(default=0.95, description="that the lower bound of recall on planted copies must reach")
     max_unsupported_share: Share = 0.2
+    min_rival_margin: float = Field(default=0.0, description="average precision over the rival's that the lower bound must exceed")
+    min_brier_skill: float = Field(default=0.0, lt=1.0, description="that the lower bound must exceed")
+    max_kept_secrets: int = Field(default=0, ge=0, description="secret-like patterns in kept rows of high risk")
     min_gate_rows: int = Field(default=20, ge=1, description="rows below which a share is not judged")
+    min_gate_plants: int = Field(default=100, ge=1, description="planted pairs below which recall on them is not judged")
+    license: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="of the corpus, as the dataset card and croissant.json shall name it: an identifier such as cc-by-4.0, or a URL; nothing "
+        "is assumed",
+    )
+
+    @field_validator("waivers")
+    @classmethod
+    def _one_waiver_a_gate(cls, value: tuple[WaiverConfig, ...]) -> tuple[WaiverConfig, ...]:
+        named = [waiver.gate for waiver in value]
+        if twice := sorted({gate for gate in named if named.count(gate) > 1}):
+            raise ValueError(f"{', '.join(twice)} is waived twice; give the later waiver alone")
+        return value
 
 
 class ReportConfig(Section):
     """Set what the report shows of the corpus."""
 
     excerpts: Literal["none", "short", "full"] = Field(default="short", description="short: redacted, at most 200 characters")
-    max_rows: int = Field(default=100, ge=1, le=200)
+    max_rows: int = Field(default=200, ge=1, le=200, description="flagged rows that the page lists")
+    sensitive_rows: int = Field(
+        default=1_000, ge=0, description="released rows searched for secrets and personal data even if fewer are of high risk"
+    )
+    max_sensitive_rows: int = Field(default=100_000, ge=0, description="released rows of high risk beyond which no more are searched")
+    phone_region: str | None = Field(
+        default=None, pattern=r"^[A-Z]{2}$", description="country whose national telephone numbers count, too, such as US"
+    )
+
+
+class ValidationConfig(Section):
+    """Set the real training that predictions are held against; it decides nothing of the audit itself.
+
+    Targets train on the audited corpus, unfiltered, with the proxies' tokenizer, context and architecture, and with seeds of their own.
+    """
+
+    dial: float = Field(default=8, ge=1, description="size of the target, as on proxy.ladder")
+    epochs: float = Field(default=4.0, gt=0.0)
+    batch_windows: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0.0, description="at its peak")
+    max_tokens: int | None = Field(default=None, ge=1_000, description="of the corpus for targets, which holds the proxies' subsample")
+    held_out_share: float = Field(default=0.05, gt=0.0, lt=0.5, description="of clusters: in no target, their loss is the outcome's price")
+    num_halves: int = Field(default=8, ge=2, description="targets on random halves, in complementary pairs; for the record 8 or more")
+    span_tokens: int = Field(default=48, ge=8, description="clusters with so long a run of tokens in common are in or out together ...")
+    max_group_share: float = Field(default=0.02, gt=0.0, le=1.0, description="... as long as they hold no more of all tokens than this")
+    planted_sources: tuple[str, ...] = Field(default=(), description="sources whose documents are plants; the headline is without them")
+    arms: tuple[Arm, ...] = Field(default=("raw", "minhash", "policy", "random"), description="filters whose outcome is measured")
+    equal_epochs: tuple[Arm, ...] = Field(default=("minhash", "policy", "random"), description="arms also run for as many epochs")
+    num_seeds: int = Field(default=3, ge=1, description="of each arm; for the record 3 or more")
+    arm_dial: float | None = Field(default=None, ge=1, description="size of the arms' models; default: the target's")
+    max_copies: int = Field(default=4, ge=1, description="that the arm copy_cap leaves of each cluster")
+    curve: tuple[Criterion, ...] = Field(default=(), description="by what the free-token curve drops deduplicated text; none: no curve")
+    curve_shares: tuple[Share, ...] = (0.02, 0.05, 0.1, 0.2)
+    curve_scopes: tuple[Literal["natural", "all"], ...] = ("natural",)
+    checkpoint_steps: int = Field(default=250, ge=1, description="training steps after which a killed target goes on")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="of targets alone; equal numbers elsewhere do not make them alike")
+    workers: int = Field(default=2, ge=1)
+
+    @field_validator("planted_sources", "arms", "equal_epochs", "curve", "curve_scopes", mode="before")
+    @classmethod
+    def _one_entry(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _runs_fit(self) -> Self:
+        if self.num_halves % 2:
+            raise ValueError("num_halves is odd: halves come in complementary pairs")
+        if missing := sorted(set(self.equal_epochs) - set(self.arms)):
+            raise ValueError(f"equal_epochs names {', '.join(missing)}, which arms does not list")
+        return self
 
 
 class RuntimeConfig(Section):
@@ -271,6 +417,7 @@ class AuditConfig(Section):
     risk: RiskConfig = RiskConfig()
     release: ReleaseConfig = ReleaseConfig()
     report: ReportConfig = ReportConfig()
+    validation: ValidationConfig = ValidationConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 
     @model_validator(mode="after")
@@ -305,6 +452,23 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> AuditConfig:
     if not isinstance(raw, dict):
         raise ConfigError("the configuration is not a mapping", where=str(path), wanted="sections such as input:", got=type(raw).__name__)
     return parse_config(_with_overrides(raw, overrides), where=str(path))
+
+
+def amend_config(config: AuditConfig, overrides: Sequence[str], sections: Sequence[str]) -> AuditConfig:
+    """Return a configuration with `section.key=value` overrides, all of them within some sections.
+
+    Raises: ConfigError for a key of another section, an unknown one or a wrong value.
+    """
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key.partition(".")[0] not in sections or "." not in key:
+            raise ConfigError(
+                f"{key} cannot be changed here: all before the decisions stays as it was computed",
+                where=override,
+                wanted=" or ".join(f"{section}.KEY=VALUE" for section in sections),
+                do="run a new audit with `sinkaudit run` for anything else",
+            )
+    return parse_config(_with_overrides(config.model_dump(mode="json"), overrides), where="--set")
 
 
 def parse_config(raw: Mapping[str, Any], where: str = "configuration") -> AuditConfig:
@@ -351,9 +515,13 @@ def _explain(fault: Any) -> str:
     *path, last = [str(part) for part in fault["loc"]]
     model: Any = AuditConfig
     for part in path:
-        field = model.model_fields.get(part)
-        model = field.annotation if field is not None else model
+        field = model.model_fields.get(part)  # a position in a list is no field: the list's model stays
+        model = next(filter(_is_section, (field.annotation, *get_args(field.annotation))), model) if field is not None else model
     known = list(getattr(model, "model_fields", {}))
     near = difflib.get_close_matches(last, known, n=1)
     hint = f"did you mean {near[0]}" if near else f"available: {', '.join(known)}"
     return f"unknown key {key}; {hint}"
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

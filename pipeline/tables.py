@@ -39,9 +39,13 @@ ProxySplits = NewType("ProxySplits", pl.DataFrame)
 Proxies = NewType("Proxies", pl.DataFrame)
 ProxySignals = NewType("ProxySignals", pl.DataFrame)
 Extractions = NewType("Extractions", pl.DataFrame)
+SinkGaps = NewType("SinkGaps", pl.DataFrame)
 DocumentSignals = NewType("DocumentSignals", pl.DataFrame)
 SinkScores = NewType("SinkScores", pl.DataFrame)
 Decisions = NewType("Decisions", pl.DataFrame)
+Overruled = NewType("Overruled", pl.DataFrame)
+Languages = NewType("Languages", pl.DataFrame)
+SensitivePatterns = NewType("SensitivePatterns", pl.DataFrame)
 
 F = TypeVar("F")
 
@@ -62,6 +66,10 @@ REASONS = (
     "overruled",
 )
 SINK_CLASSES = ("recitation", "reconstruction", "recollection")
+SECRET_KINDS = ("private_key", "cloud_key", "code_host_token", "service_token", "json_web_token", "url_password", "assigned_password")
+"""What opens something: each kind is explained where it is looked for, in `pipeline.risk.secrets`."""
+PERSONAL_KINDS = ("email_address", "phone_number", "payment_card", "bank_account", "national_id", "ip_address")
+"""What leads to a person: see `pipeline.risk.personal`."""
 
 
 @dataclass(frozen=True)
@@ -266,11 +274,12 @@ PROXIES: Table[Proxies] = Table(
         "held_out_loss": pl.Float64,
     },
     key=("proxy",),
-    # full: all but the held-out clusters; feature_half, label_half: independent in/out splits
-    enums={"role": ("full", "feature_half", "label_half")},
+    # full: all but the held-out clusters; feature_half, label_half: independent in/out splits; memsinks: like full, sinks built in
+    enums={"role": ("full", "feature_half", "label_half", "memsinks")},
 )
 PROXY_SIGNALS: Table[ProxySignals] = Table(
-    # phase "exposure": loss in the training batch before the update, any sample; phase "probe": a pass at a checkpoint, one row a window
+    # phase "exposure": loss in the training batch before the update, any sample; phase "probe": a pass at a checkpoint, one row a window;
+    # phase "unseen": a look at held-out windows between checkpoints; phase "forgetting": after going on without the windows of its side
     "proxy_signals",
     {
         "sample_id": pl.Int64,
@@ -282,11 +291,12 @@ PROXY_SIGNALS: Table[ProxySignals] = Table(
         "suffix_loss": pl.Float32,  # nats per token of the suffix
         "min_k_plus_plus": pl.Float32,  # z-score
         "grad_norm": pl.Float32,  # |g|, plain, of the mean token loss
-        "absorption": pl.Float32,  # lr * g' P g with P the Adam preconditioner, nats a step
+        "absorption": pl.Float32,  # lr * g' P g with P the Adam preconditioner after a step on the text, nats a step
+        "spillover": pl.Float32,  # lr * g' P g_val: fall of the held-out loss by a step on the text, nats a step
     },
     key=("sample_id", "proxy", "step", "phase"),
-    nullable=frozenset({"prompt_loss", "suffix_loss", "min_k_plus_plus", "grad_norm", "absorption"}),
-    enums={"phase": ("exposure", "probe")},
+    nullable=frozenset({"prompt_loss", "suffix_loss", "min_k_plus_plus", "grad_norm", "absorption", "spillover"}),
+    enums={"phase": ("exposure", "probe", "unseen", "forgetting")},
 )
 EXTRACTIONS: Table[Extractions] = Table(
     # windows of at least prompt + suffix tokens; prompt = the window's first tokens
@@ -300,6 +310,22 @@ EXTRACTIONS: Table[Extractions] = Table(
     },
     key=("sample_id", "proxy"),
 )
+SINK_GAPS: Table[SinkGaps] = Table(
+    # a MemSinks proxy at its end: every distinct window of every cluster, once with each mask; no rows where no such proxy was trained
+    "sink_gaps",
+    {
+        "sample_id": pl.Int64,  # the first sample of a cluster with these tokens: the mask belongs to the cluster
+        "proxy": pl.String,
+        "mask": pl.String,
+        "loss": pl.Float32,  # nats per token
+        "memorization_score": pl.Float32,  # as in extractions; null where a window is shorter than prompt and suffix
+        "greedy_match": pl.Int32,
+    },
+    key=("sample_id", "proxy", "mask"),
+    nullable=frozenset({"memorization_score", "greedy_match"}),
+    # own: the cluster's sinks are on; off: no sinks, the general part rescaled; other: a random other mask, the placebo
+    enums={"mask": ("own", "off", "other")},
+)
 DOCUMENT_SIGNALS: Table[DocumentSignals] = Table(
     # one forward pass over every distinct text under a smallest-size proxy that never saw its cluster
     "document_signals",
@@ -312,9 +338,19 @@ DOCUMENT_SIGNALS: Table[DocumentSignals] = Table(
         "reference_suffix_loss": pl.Float64,
         "reference_loss_sd": pl.Float64,  # over tokens, nats
         "rare_token_rate": pl.Float64,
+        "reference_grad_norm": pl.Float64,  # log2 of the gradient's norm, mean over windows
     },
     key=("content_hash",),
-    nullable=frozenset({"reference_loss", "reference_prompt_loss", "reference_suffix_loss", "reference_loss_sd", "rare_token_rate"}),
+    nullable=frozenset(
+        {
+            "reference_loss",
+            "reference_prompt_loss",
+            "reference_suffix_loss",
+            "reference_loss_sd",
+            "rare_token_rate",
+            "reference_grad_norm",
+        }
+    ),
 )
 SINK_SCORES: Table[SinkScores] = Table(
     "sink_scores",
@@ -352,6 +388,46 @@ DECISIONS: Table[Decisions] = Table(
     nullable=frozenset({"kept_doc_id"}),
     enums={"action": ACTIONS, "reason": REASONS},
 )
+LANGUAGES: Table[Languages] = Table(
+    "languages",
+    {
+        "doc_id": pl.Int64,
+        "language": pl.String,  # BCP 47, "und" where text is too short or the guess too unsure
+        "confidence": pl.Float64,  # the model's own probability, not calibrated; 0 where nothing was guessed
+    },
+    key=("doc_id",),
+)
+SENSITIVE_PATTERNS: Table[SensitivePatterns] = Table(
+    # of the documents that were examined only; counts, never what was found
+    "sensitive_patterns",
+    {
+        "doc_id": pl.Int64,
+        "is_high_risk": pl.Boolean,  # of the document: else it was examined for its score among the highest of the rest
+        "kind": pl.String,
+        "count": pl.Int64,  # different values in the text
+    },
+    key=("doc_id", "kind"),
+    # nothing, with a count of 0: examined, and no kind found
+    enums={"kind": (*SECRET_KINDS, *PERSONAL_KINDS, "nothing")},
+)
+OVERRULED: Table[Overruled] = Table(
+    # what persons ordered, superseded and merely confirming orders included, and the copies that stay out with a row that they dropped
+    "overruled",
+    {
+        "doc_id": pl.Int64,
+        "number": pl.Int64,  # place of the order's file among all that were given, from 0; the last about a document is in force
+        "former_action": pl.String,  # what the rules alone decide under this run's settings
+        "former_reason": pl.String,
+        "action": pl.String,
+        "reviewer": pl.String,
+        "note": pl.String,
+        "is_in_force": pl.Boolean,
+        "followed_doc_id": pl.Int64,  # the dropped row that this one was removed for; null where the order names this one
+    },
+    key=("doc_id", "number"),
+    nullable=frozenset({"followed_doc_id"}),
+    enums={"former_action": ACTIONS, "former_reason": REASONS, "action": ("keep", "review", "drop")},
+)
 
 TABLES: Mapping[str, Table[object]] = {
     table.name: cast("Table[object]", table)
@@ -370,9 +446,12 @@ TABLES: Mapping[str, Table[object]] = {
         PROXIES,
         PROXY_SIGNALS,
         EXTRACTIONS,
+        SINK_GAPS,
         DOCUMENT_SIGNALS,
         SINK_SCORES,
         DECISIONS,
+        LANGUAGES,
+        SENSITIVE_PATTERNS,
     )
 }
 

@@ -1,10 +1,8 @@
-"""Write the dataset card that travels with the filtered data: what it is, what was taken out, how it was judged.
+"""Write the dataset card that travels with the filtered data: what it is, what was taken out, how it was judged, how it is used.
 
-The YAML front matter is what dataset tools read; the body follows the headings of a datasheet. What only a person can know is left
-visibly open. Names chosen by users (sources, columns) are data, so every character of theirs that Markdown or HTML could read as
-markup is escaped. No corpus text.
-
-Source: Gebru et al. 2021, "Datasheets for Datasets", for the headings.
+The YAML front matter is what dataset tools read; the body holds the audit's verdict, the code to use the data, and a datasheet.
+Names chosen by users (sources, columns, approvers) are data, so every character of theirs that Markdown or HTML could read as markup
+is escaped. No corpus text.
 """
 
 from __future__ import annotations
@@ -14,38 +12,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
-import yaml
 
 from pipeline.config import ReleaseConfig
+from pipeline.release.datasheet import distribution, maintenance, preprocessing, uses, write_datasheet
 from pipeline.release.decisions import is_released
 from pipeline.release.filtering import FilteredData
+from pipeline.release.front_matter import front_matter
 from pipeline.release.gate import Gate, verdict_of
-from pipeline.release.shards import SPLIT
-from pipeline.release.treatment import SpanCounts
-from pipeline.tables import Decisions
+from pipeline.release.usage import show_use
+from pipeline.tables import Decisions, Languages
 
-OPEN = "_To be completed by a person._"
-MAX_NAME = 80
-MAX_SOURCES = 200
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
-
-LOSS_MASK = """\
-def loss_mask(text, spans, offsets):
-    \"\"\"Say of each token whether its loss counts; offsets: each token's first and last character (exclusive) in the text.\"\"\"
-    at = [0]  # byte at which each character begins
-    for character in text:
-        at.append(at[-1] + len(character.encode()))
-    return [not any(at[start] < span["end"] and span["start"] < at[end] for span in spans) for start, end in offsets]
-
-
-row = rows[0]
-tokens = tokenizer(row[TEXT], return_offsets_mapping=True)
-counts = loss_mask(row[TEXT], row["sink_mask_spans"], tokens["offset_mapping"])
-labels = [token if is_counted else -100 for token, is_counted in zip(tokens["input_ids"], counts)]
-"""
-"""Shown to trainers, and run by a test as it stands but for the name of the text column, TEXT."""
-
-BOUNDS = {"low": "reached by the lower end of its interval", "score": "reached by the score itself"}
+MAX_NAME, MAX_SAID = 80, 500
+MAX_SOURCES, MAX_LANGUAGES = 200, 40
+MIN_LANGUAGE_SHARE = 0.01
+UNDETERMINED = "und"
 
 
 def render_card(
@@ -57,46 +37,88 @@ def render_card(
     parents: Mapping[str, Any],
     config: ReleaseConfig,
     text_column: str = "text",
+    languages: Languages | None = None,
+    not_examined: Sequence[str] = (),
 ) -> str:
-    """Return README.md of a release: front matter, counts, gates, datasheet.
+    """Return README.md of a release: front matter, verdict, use, datasheet, what was not done, provenance.
 
     ids: one row a document with `doc_id, source`. parents: as in the manifest; only plain values are shown. text_column: the user's
-    name of it, for the example that turns masked spans into a loss mask.
+    name of it, for the example that turns masked spans into a loss mask. languages: guessed, if somebody looked. not_examined: sentences
+    of ours.
     """
     rows = ids.select("doc_id", "source").join(decisions, on="doc_id").with_columns(is_released=is_released(config))
+    spoken = _languages(rows, languages)
+    licence = escape(config.license, MAX_SAID) if config.license else None
+    facts = {
+        "Composition": [*_counts(rows, filtered), *_language_table(spoken), *_columns(filtered, config)],
+        "Preprocessing, cleaning, labelling": preprocessing(config, filtered.spans),
+        "Uses": uses(filtered.columns),
+        "Distribution": distribution(licence),
+        "Maintenance": maintenance(),
+    }
     sections = [
-        _front_matter(name, filtered),
+        front_matter(name, filtered, _listed(spoken), config.license),
         f"# {escape(name)}",
         "A text corpus after an audit: near-duplicates were removed and documents that a large model is likely to memorize were "
         f"found and treated. Verdict of the audit: **{verdict_of(gates)}**.",
-        *_counts(rows, filtered),
-        *_columns(filtered, config),
         *_gates(gates),
-        *_reading(filtered, text_column),
-        *_datasheet(config, filtered.spans),
+        *show_use(filtered, text_column),
+        *write_datasheet(facts),
+        *_not_done(not_examined),
         *_provenance(parents),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def escape(text: str) -> str:
-    """Return text that Markdown and HTML show literally, on one line, at most 80 characters long."""
+def escape(text: str, limit: int = MAX_NAME) -> str:
+    """Return text that Markdown and HTML show literally, on one line, at most `limit` characters long."""
     visible = "".join("\N{REPLACEMENT CHARACTER}" if _is_unseen(letter) else letter for letter in text)
-    if len(visible) > MAX_NAME:
-        visible = visible[: MAX_NAME - 1] + "…"
-    return "".join(letter if letter.isalnum() or letter == " " or ord(letter) > 127 else f"&#{ord(letter)};" for letter in visible)
+    if len(visible) > limit:
+        visible = visible[: limit - 1] + "…"
+    return "".join(letter if _is_plain(visible, at) else f"&#{ord(letter)};" for at, letter in enumerate(visible))
+
+
+def _is_plain(text: str, at: int) -> bool:
+    """Say whether a character is no markup where it stands: of ASCII, letters, digits, blanks, and punctuation as in prose."""
+    letter, before, after = text[at], text[at - 1 : at], text[at + 1 : at + 2]
+    if letter.isalnum() or letter == " " or ord(letter) > 127:
+        return True
+    if letter == "-":
+        return before.isalnum() and after.isalnum()
+    return letter in ".,;:" and before.isalpha() and after in ("", " ")  # after a number, a full stop may begin a list
 
 
 def _is_unseen(letter: str) -> bool:
     return letter != " " and unicodedata.category(letter)[0] in "CZ"  # controls, direction marks, unassigned, separators
 
 
-def _front_matter(name: str, filtered: FilteredData) -> str:
-    described: dict[str, Any] = {"pretty_name": name, "tags": ["deduplicated", "memorization-audit"]}
-    described["size_categories"] = [next((label for bound, label in SIZES if filtered.num_rows < bound), "n>10M")]
-    if filtered.shards:
-        described["configs"] = [{"config_name": "default", "data_files": [{"split": SPLIT, "path": f"data/{SPLIT}-*.parquet"}]}]
-    return f"---\n{yaml.safe_dump(described, sort_keys=True, allow_unicode=False)}---"
+def _languages(rows: pl.DataFrame, languages: Languages | None) -> pl.DataFrame:
+    """Count rows in and out by guessed language, the most frequent of the filtered data first."""
+    if languages is None:
+        return pl.DataFrame(schema={"language": pl.String, "rows_in": pl.UInt32, "rows_out": pl.UInt32})
+    named = rows.join(languages.select("doc_id", "language"), on="doc_id", how="left").with_columns(
+        pl.col("language").fill_null(UNDETERMINED)
+    )
+    counted = named.group_by("language").agg(rows_in=pl.len(), rows_out=pl.col("is_released").sum())
+    return counted.sort(["rows_out", "rows_in", "language"], descending=[True, True, False])
+
+
+def _listed(spoken: pl.DataFrame) -> list[str]:
+    """Return the languages of at least one row in a hundred of the filtered data, in the order of the alphabet."""
+    is_listed = (pl.col("rows_out") >= MIN_LANGUAGE_SHARE * pl.col("rows_out").sum()) & (pl.col("rows_out") > 0)
+    return sorted(spoken.filter(is_listed & (pl.col("language") != UNDETERMINED))["language"])
+
+
+def _language_table(spoken: pl.DataFrame) -> list[str]:
+    if spoken.is_empty():
+        return []
+    rows = [[escape(code), f"{before:,}", f"{after:,}"] for code, before, after in spoken.head(MAX_LANGUAGES).iter_rows()]
+    parts = ["Languages as a program guessed them from the beginnings of texts; `und` is undetermined.", _table(_SPOKEN, rows)]
+    further = spoken.height - MAX_LANGUAGES
+    return [*parts, f"{further:,} further languages are left out of this table."] if further > 0 else parts
+
+
+_SPOKEN = ["language", "rows in", "rows out"]
 
 
 def _counts(rows: pl.DataFrame, filtered: FilteredData) -> list[str]:
@@ -111,7 +133,6 @@ def _counts(rows: pl.DataFrame, filtered: FilteredData) -> list[str]:
         for row in by_source.head(MAX_SOURCES).iter_rows(named=True)
     ]
     parts = [
-        "## Composition",
         f"{rows.height:,} rows went in, {filtered.num_rows:,} are here, in {len(filtered.shards)} shard(s).",
         _table(["action", "reason", "rows", "in this dataset"], told),
         _table(["source", "rows in", "rows out", "removed"], sources),
@@ -123,7 +144,7 @@ def _counts(rows: pl.DataFrame, filtered: FilteredData) -> list[str]:
 
 def _columns(filtered: FilteredData, config: ReleaseConfig) -> list[str]:
     listed = ", ".join(escape(column) for column in filtered.columns)
-    parts = ["## Columns", f"{listed}. Columns of the input keep their order, types and metadata."]
+    parts = [f"Columns: {listed}. Columns of the input keep their order, types and metadata."]
     if "sink_weight" in filtered.columns:
         parts.append(
             "`sink_weight` is the training weight that the audit proposes (multiply a document's loss by it, or sample in proportion): "
@@ -136,6 +157,11 @@ def _columns(filtered: FilteredData, config: ReleaseConfig) -> list[str]:
             "bytes of the UTF-8 text, start inclusive, end exclusive, sorted, disjoint; an empty list masks nothing. The first occurrence "
             f"of each repeated span is not masked. Here {spans.rows_masked:,} rows mask {spans.bytes_masked:,} bytes."
         )
+    if "sink_cluster_id" in filtered.columns:
+        parts.append(
+            "`sink_cluster_id` names the cluster of near-copies that a row belongs to, in hexadecimal: the smallest content hash in it. "
+            "Rows of one cluster are copies of one another, whatever is left of it here; training with memorization sinks keys masks by it."
+        )
     return parts
 
 
@@ -144,51 +170,27 @@ def _gates(gates: Sequence[Gate]) -> list[str]:
         [gate.name, gate.status.replace("_", " "), _number(gate.value), _interval(gate), _number(gate.limit), gate.severity, gate.meaning]
         for gate in gates
     ]
-    return ["## Gates", _table(["gate", "status", "value", "95% interval", "limit", "severity", "meaning"], rows)]
-
-
-def _reading(filtered: FilteredData, text_column: str) -> list[str]:
-    parts = [
-        "## Use",
-        "```\nsinkaudit verify THIS_FOLDER --require pass\n```",
-        '```python\nfrom datasets import load_dataset\n\nrows = load_dataset("THIS_FOLDER", split="train")\n```',
-    ]
-    if "sink_mask_spans" in filtered.columns:
-        parts += [
-            "Masked spans are bytes, tokenizers count characters. A token that touches a masked span is left out of the loss:",
-            f"```python\n{LOSS_MASK.replace('TEXT', _literal(text_column))}```",
-        ]
+    parts = ["## Gates", _table(["gate", "status", "value", "95% interval", "limit", "severity", "meaning"], rows)]
+    if waivers := [_waiver(gate.name, gate.waiver) for gate in gates if gate.waiver]:
+        parts.append("\n".join(waivers))
     return parts
 
 
-def _literal(name: str) -> str:
-    """Return a Python string that stays inside its code block: every character but letters and digits is spelled out."""
-    return '"' + "".join(letter if letter.isascii() and letter.isalnum() else _spelled(letter) for letter in name) + '"'
+def _waiver(name: str, waiver: Mapping[str, str]) -> str:
+    said = f"by {escape(waiver['approver'], MAX_SAID)}: {escape(waiver['reason'], MAX_SAID)}"
+    return f"- Waiver of {name} ({waiver['state'].replace('_', ' ')} when this was written), until {waiver['until']}, {said}"
 
 
-def _spelled(letter: str) -> str:
-    return letter if letter in "_-. " else f"\\U{ord(letter):08x}"
-
-
-def _datasheet(config: ReleaseConfig, spans: SpanCounts) -> list[str]:
-    treated = (
-        f"Exact and near-duplicates were found by MinHash, verified by exact Jaccard similarity and removed only beside a kept, directly "
-        f"compared copy. Sink policy: {config.policy}, from a sink score of {config.sink_threshold:g} "
-        f"({BOUNDS[config.sink_bound]}). A sink score is the predicted "
-        "probability that a model of the stated size memorizes the document, and a small proxy is not the target."
-    )
-    if spans.rows_trimmed:
-        treated += (
-            f" Repeated spans were cut out of {spans.rows_trimmed:,} rows, {spans.bytes_trimmed:,} bytes in all; their texts are not those "
-            f"of the input, nor are content hashes. {spans.rows_emptied:,} of these rows have no visible character left."
-        )
-    open_headings = ["Motivation", "Collection process", "Personal and sensitive data", "Licence", "Distribution", "Maintenance"]
-    return ["## Preprocessing", treated, *(part for heading in open_headings for part in (f"## {heading}", OPEN))]
+def _not_done(not_examined: Sequence[str]) -> list[str]:
+    if not not_examined:
+        return []
+    return ["## What the audit did not examine", "\n".join(f"- {escape(sentence, MAX_SAID)}" for sentence in not_examined)]
 
 
 def _provenance(parents: Mapping[str, Any]) -> list[str]:
     rows = [[escape(str(key)), escape(str(value))] for key, value in sorted(parents.items()) if isinstance(value, str | int | float)]
     rows += [["reference", escape(str(digest))] for digest in parents.get("references", [])]
+    rows += [["overrides", f"{escape(file['reviewer'])}: {escape(file['digest'])}"] for file in parents.get("overrides", [])]
     return ["## Provenance", _table(["parent", "value"], rows), "`manifest.json` names every file of this dataset with its digest."]
 
 

@@ -19,6 +19,8 @@ evidence tells the spans (`span_count, span_bytes, span_share` of its bytes, `sp
 Two restraints on the policy `drop`. It is limited to the highest `max_drop_share` of the documents that deduplication kept, and what
 it may not drop is down-weighted. And it never takes a document that stands for removed copies: their reason would name a text that is
 gone, and their score was earned by copies that no longer exist.
+
+After all rules come the orders of persons, see `pipeline.release.overruling`, and only then spans are placed: in what is released.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ import polars as pl
 from pipeline.config import ReleaseConfig
 from pipeline.errors import TableError
 from pipeline.release.links import TOTAL_ORDER, with_links
+from pipeline.release.overruling import FOLLOWS, overrule
 from pipeline.release.spans import PLACED, place_spans, with_spans
 from pipeline.tables import (
     DECISIONS,
@@ -63,13 +66,14 @@ def decide(
     duplicate_pairs: DuplicatePairs | None = None,
     spans: RepeatedSpans | None = None,
     references: ReferenceDocuments | None = None,
+    ordered: pl.DataFrame | None = None,
 ) -> Decisions:
     """Give every document its action, weight, reason and evidence.
 
     ids: one row a document with `doc_id, source, content_hash, row_hash, num_bytes, is_empty` (further columns are ignored); `clusters`
     and `scores` hold exactly the same documents. `duplicate_pairs` tells a further copy inside the allowance from a member that hangs on
     a chain only; without it such a member's link reads `unverified`. `spans` are needed unless the span policy is `report`, and
-    `references` if a removal names one of them.
+    `references` if a removal names one of them. ordered: what persons ordered, as `overruling.in_force` returns it.
 
     Evidence is one JSON object, keys sorted, numbers rounded to 6 digits, never corpus text.
 
@@ -81,6 +85,8 @@ def decide(
     rows = _joined(ids, clusters, removals, scores)
     rows = with_links(rows, duplicate_pairs)
     rows = _with_rules(rows, config).with_columns(action=_action())
+    if ordered is not None:
+        rows = overrule(rows, ordered, duplicate_pairs)
     rows = with_spans(rows, None if config.spans == "report" else spans, is_released(config))
     named = known.select("reference", kept_doc_id="doc_id", reference_source="source", reference_source_id="source_id")
     decisions = (
@@ -91,7 +97,7 @@ def decide(
             weight=_weight(config),
             reason=_reason(),
             kept_doc_id=pl.when(pl.col("rule") == "duplicate").then(pl.col("kept_doc_id")),
-            evidence=_evidence(config),
+            evidence=_evidence(config) if ordered is None else _evidence_of_orders(config),
         )
         .sort("doc_id")
     )
@@ -115,7 +121,8 @@ def placed_spans(ids: pl.DataFrame, decisions: Decisions, spans: RepeatedSpans |
     _refuse_missing_spans(spans, config)
     if spans is None or config.spans == "report":
         return pl.DataFrame(schema=PLACED)
-    return place_spans(spans, ids.join(decisions.filter(is_released(config)), on="doc_id", how="semi"))
+    is_exempt = (pl.col("reason") == "overruled") & (pl.col("action") == "keep")  # what a person keeps is kept as it is
+    return place_spans(spans, ids.join(decisions.filter(is_released(config)).select("doc_id", is_exempt=is_exempt), on="doc_id"))
 
 
 def is_transitive_only() -> pl.Expr:
@@ -252,6 +259,8 @@ def _reason() -> pl.Expr:
     return (
         pl.when(rule == "duplicate")
         .then(pl.col("duplicate_reason"))
+        .when(rule.is_in(["overruled", FOLLOWS]))
+        .then(pl.lit("overruled"))
         .when(rule.is_in(["empty", "outside_support"]))
         .then(rule)
         .when(rule.str.starts_with("keep").not_())
@@ -266,14 +275,16 @@ def _reason() -> pl.Expr:
     )
 
 
-def _evidence(config: ReleaseConfig) -> pl.Expr:
+def _evidence(config: ReleaseConfig, *former: str) -> pl.Expr:
+    """Return what a rule went by; former: the columns that hold what was decided before a person was asked, if one was."""
+
     def number(name: str) -> pl.Expr:
         return pl.col(name).round(6)
 
     compared = ("cluster_size", number("containment_kept"), number("containment_removed"), number("jaccard"))
     in_reference = ("reference", "reference_source", "reference_source_id")
     before: tuple[str | pl.Expr, ...] = (
-        *("cluster_size", "is_supported", "link", "rule"),
+        *("cluster_size", *former, "is_supported", "link", "rule"),
         *map(number, ("sink_score", "sink_score_high", "sink_score_low")),
         pl.lit(config.sink_threshold).round(6).alias("sink_threshold"),
     )
@@ -288,6 +299,18 @@ def _evidence(config: ReleaseConfig) -> pl.Expr:
         .when(pl.col("span_count") > 0)
         .then(pl.struct(*before, *spans, "stands_for").struct.json_encode())
         .otherwise(pl.struct(*before, "stands_for").struct.json_encode())
+    )
+
+
+def _evidence_of_orders(config: ReleaseConfig) -> pl.Expr:
+    """Return evidence where persons gave orders: of what they overruled also what was decided before, of what follows only that."""
+    former = ("former_action", "former_reason")
+    return (
+        pl.when(pl.col("rule") == "overruled")
+        .then(_evidence(config, *former))
+        .when(pl.col("rule") == FOLLOWS)
+        .then(pl.struct("cluster_size", *former, "rule").struct.json_encode())
+        .otherwise(_evidence(config))
     )
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import polars as pl
 
 from pipeline.release.lookup import find_document
+from pipeline.release.overruling import FOLLOWS
 from pipeline.release.relations import Proposed, Related, Relations, relate
 from pipeline.release.spans import PLACED
-from pipeline.tables import CandidatePairs, Clusters, Decisions, DuplicatePairs, Removals, RepeatedSpans, SinkScores
+from pipeline.tables import CandidatePairs, Clusters, Decisions, DuplicatePairs, Overruled, Removals, RepeatedSpans, SinkScores
 
 MAX_SPANS = 20
 """Lines about spans in the text for a terminal; JSON has them all."""
@@ -43,6 +44,7 @@ SPARED: Mapping[str, str] = {
     "downweight_drop_limit": "; it is not dropped because higher scores used up the limit on dropping",
 }
 TRANSITIVE_ONLY = "a chain of duplicates ties it to its cluster, but no kept document was verified as its copy, so it stays"
+STAYS_OUT = "it was removed as a copy of a row that a person dropped, and no other row that stays was verified as its copy"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,19 @@ class HeldSpan:
     num_documents: int
     treatment: str  # listed, kept, masked or trimmed
     kept_doc_id: int | None
+
+
+@dataclass(frozen=True)
+class Order:
+    """Say who ordered what about the document and why; followed_doc_id: the dropped row that it was a removed copy of, if that is why."""
+
+    reviewer: str
+    action: str
+    note: str
+    former_action: str
+    former_reason: str
+    is_in_force: bool
+    followed_doc_id: int | None
 
 
 @dataclass(frozen=True)
@@ -90,6 +105,7 @@ class Explanation:
     stands_for: tuple[Related, ...] = ()  # the nearest documents removed in its favour
     chain: tuple[Related, ...] = ()  # verified pairs that lead to the nearest kept document, each compared with the one before
     rejected: tuple[Proposed, ...] = ()  # what shared bands proposed and exact comparison refused
+    orders: tuple[Order, ...] = ()  # what persons ordered about it, the one in force last
 
     def to_json(self) -> dict[str, Any]:
         """Return the explanation as JSON values."""
@@ -101,6 +117,7 @@ class Explanation:
             f"document {self.doc_id}: {_one_line(self.source_id)} of {_one_line(self.source)}",
             f"decision: {self.action} (weight {self.weight:.4g}), reason {self.reason}",
             f"rule: {self.rule}",
+            *map(_line_of_order, self.orders),
         ]
         if self.kept_copy is not None:
             lines += ["kept copy:", _line_of(self.kept_copy)]
@@ -147,6 +164,7 @@ def explain(
     candidate_pairs: CandidatePairs | None = None,
     order: pl.DataFrame | None = None,
     references: pl.DataFrame | None = None,
+    overruled: Overruled | None = None,
 ) -> Explanation:
     """Explain the decision on one document, named by doc_id or by the user's own source_id.
 
@@ -154,6 +172,7 @@ def explain(
     candidate_pairs tell shared bands; order, the keep policy's order, tells ranks: `doc_id, rank`, and one column a rule with the place
     by that rule alone. Scores may be cut down to the document, the other tables to its cluster and what was proposed with it.
     references: documents of reference corpora, as `relate` takes them.
+    overruled: what persons ordered, if they did; removals and decisions are then those in force.
     spans: repeated spans of all documents; placed: those of released rows, as `placed_spans` returns them.
 
     Raises: InputError when no document, or more than one, is meant.
@@ -182,7 +201,13 @@ def explain(
         signals=score["reason"],
         evidence=evidence,
         spans=_spans_of(doc_id, spans, placed, evidence) if spans is not None else (),
+        orders=_orders_of(doc_id, overruled) if overruled is not None else (),
     )
+
+
+def _orders_of(doc_id: int, overruled: Overruled) -> tuple[Order, ...]:
+    mine = overruled.filter(pl.col("doc_id") == doc_id).sort("number")
+    return tuple(Order(**{name: row[name] for name in Order.__dataclass_fields__}) for row in mine.iter_rows(named=True))
 
 
 def _rule(reason: str, evidence: Mapping[str, Any]) -> str:
@@ -190,6 +215,8 @@ def _rule(reason: str, evidence: Mapping[str, Any]) -> str:
         return IN_REFERENCE[reason]
     if reason == "representative" and evidence.get("link") == "transitive_only":
         return TRANSITIVE_ONLY
+    if evidence.get("rule") == FOLLOWS:
+        return STAYS_OUT
     rule = RULES[reason]
     if reason == "sink_risk":
         rule += f" of {evidence['sink_threshold']:g}" + SPARED.get(evidence["rule"], "")
@@ -217,6 +244,15 @@ def _spans_of(doc_id: int, spans: RepeatedSpans, placed: pl.DataFrame | None, ev
         )
         for row in mine.iter_rows(named=True)
     )
+
+
+def _line_of_order(order: Order) -> str:
+    said = f"; note: {_one_line(order.note)}" if order.note else "; no note"
+    on = "" if order.followed_doc_id is None else f" on document {order.followed_doc_id}, which it was removed for"
+    state = "" if order.is_in_force else " (superseded by a later order)"
+    verb = "confirmed" if order.action == order.former_action and not on else "ordered"
+    was = "" if on else f", where the rules say {order.former_action} ({order.former_reason})"
+    return f"order: {_one_line(order.reviewer)} {verb} {order.action}{on}{was}{state}{said}"
 
 
 def _line_of(other: Related) -> str:

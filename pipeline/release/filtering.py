@@ -42,13 +42,14 @@ EXTRA_TYPES: Mapping[str, pa.DataType] = {
 
 @dataclass(frozen=True)
 class FilteredData:
-    """Name what was written: shards (paths under `folder`), the columns in order, the rows of each source, what spans did."""
+    """Name what was written: shards (paths under `folder`), columns in order, rows of each source, what spans did, the Arrow schema."""
 
     folder: str
     shards: tuple[Part, ...]
     columns: tuple[str, ...]
     rows_by_source: Mapping[str, int] = field(default_factory=dict)
     spans: SpanCounts = field(default_factory=SpanCounts)
+    schema: pa.Schema | None = None
 
     @property
     def num_rows(self) -> int:
@@ -81,7 +82,7 @@ def filter_documents(
     totals: Counter[str] = Counter()
     pieces = _pieces(documents, released, theirs, schema, config, counts, totals)
     shards = write_shards(folder, schema, pieces, num_rows, config.rows_per_shard)
-    return FilteredData(folder, shards, tuple(schema.names), dict(sorted(counts.items())), SpanCounts(config.spans, **totals))
+    return FilteredData(folder, shards, tuple(schema.names), dict(sorted(counts.items())), SpanCounts(config.spans, **totals), schema)
 
 
 def _treated(decisions: Decisions, config: ReleaseConfig, placed: pl.DataFrame | None) -> pl.DataFrame:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from pipeline.statistics import wilson_interval
 
-Severity = Literal["error", "warn"]
-Status = Literal["pass", "warn", "fail", "not_measured"]
+Severity = Literal["error", "warn", "off"]
+Status = Literal["pass", "warn", "fail", "waived", "not_measured"]
 Unit = Literal["share", "count", ""]
 Verdict = Literal["PASS", "WARN", "FAIL"]
 
@@ -33,7 +33,10 @@ def measured(value: float | None, low: float | None, high: float | None, n: int 
 
 @dataclass(frozen=True)
 class Gate:
-    """State one gate's outcome; `value`, `low`, `high` and `limit` share one unit, and None is not measured."""
+    """State one gate's outcome; `value`, `low`, `high` and `limit` share one unit, and None is not measured.
+
+    waiver: if the user gave one, `until, approver, reason, state` (in_force, not_needed or expired) and `waived`, the status without it.
+    """
 
     name: str
     value: float | None
@@ -46,6 +49,7 @@ class Gate:
     min_n: int = 0
     unit: Unit = ""
     where: str = ""  # the source or cluster that has this value
+    waiver: Mapping[str, str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the gate as JSON values."""
@@ -53,7 +57,7 @@ class Gate:
 
 
 def verdict_of(gates: Sequence[Gate]) -> Verdict:
-    """Return FAIL if a gate failed, WARN if one warns, else PASS; what was not measured changes nothing and is listed instead."""
+    """Return FAIL if a gate failed, WARN if one warns, else PASS; what was not measured or is waived changes nothing and is listed."""
     statuses = {gate.status for gate in gates}
     return "FAIL" if "fail" in statuses else "WARN" if "warn" in statuses else "PASS"
 
@@ -75,3 +79,15 @@ def share_gate(name: str, count: int, n: int, limit: float, meaning: str, min_n:
 def not_measured(name: str, limit: float, unit: Unit, meaning: str, min_n: int = 0) -> Gate:
     """State that a gate had nothing to judge."""
     return Gate(name, None, None, None, limit, "warn", "not_measured", meaning, min_n, unit)
+
+
+def with_severity(gate: Gate, severity: str, setting: str) -> Gate:
+    """Return a gate that warns as the user's severity has it: off, warn, fail or abort (which fails in the report).
+
+    setting: where the severity stands, for the reader of a gate that is off.
+    """
+    if severity == "off":
+        return replace(gate, severity="off", status="not_measured", meaning=f"{gate.meaning}; not judged: {setting} is off")
+    if severity == "warn":
+        return gate
+    return replace(gate, severity="error", status="fail" if gate.status == "warn" else gate.status)

@@ -7,13 +7,12 @@ filtered data. The other three values are the same at both times.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import polars as pl
 
-from pipeline.config import GuardSeverity, ReleaseConfig
+from pipeline.config import ReleaseConfig
 from pipeline.errors import GuardError
-from pipeline.release.gate import Gate, Status, not_measured, share_gate
+from pipeline.release.gate import Gate, not_measured, share_gate, with_severity
 from pipeline.release.links import TOTAL_ORDER, with_links
 from pipeline.tables import Clusters, DuplicatePairs, Removals
 
@@ -124,14 +123,7 @@ def bucket_cap(num_candidates: int | None, num_skipped: int | None, config: Rele
 
 
 def _guarded(gate: Gate, config: ReleaseConfig) -> Gate:
-    """Return a gate that warns with the severity that the user gave it."""
-    severity: GuardSeverity = getattr(config.guards, gate.name)
-    if severity == "off":
-        return replace(gate, status="not_measured", meaning=f"{gate.meaning}; not judged: release.guards.{gate.name} is off")
-    if severity == "warn":
-        return gate
-    status: Status = "fail" if gate.status == "warn" else gate.status
-    return replace(gate, severity="error", status=status)
+    return with_severity(gate, getattr(config.guards, gate.name), f"release.guards.{gate.name}")
 
 
 def _count_transitive_only(rows: pl.DataFrame, clusters: Clusters, duplicate_pairs: DuplicatePairs) -> int:

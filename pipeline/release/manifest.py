@@ -7,7 +7,7 @@ there objects are copied with `_SUCCESS` last: until it stands, a folder is not 
 
 The parents' `documents_digest` is of the texts that came in; where `spans` counts trimmed rows, the texts in the files are not those.
 
-No clock and no machine name enters: the same parents give the same manifest.
+No clock and no machine name enters: the same parents give the same manifest, waivers that were in force included.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
 import fsspec
 
 from pipeline.errors import IntegrityError
+from pipeline.release.croissant import CROISSANT
 from pipeline.release.filtering import FilteredData
 from pipeline.release.gate import Gate, Verdict, verdict_of
+from pipeline.release.waivers import verdict_on
 from pipeline.store import Part, file_digest, read_bytes, write_bytes
 
 CARD, MANIFEST, SUCCESS = "README.md", "manifest.json", "_SUCCESS"
@@ -81,14 +84,17 @@ def clear_staging(staging: str) -> None:
         filesystem.rm(plain, recursive=True)
 
 
-def seal(filtered: FilteredData, name: str, card: str, gates: Sequence[Gate], parents: Mapping[str, Any]) -> Manifest:
-    """Write the card and the manifest beside the shards in staging and, unless a gate failed, `_SUCCESS` last.
+def seal(
+    filtered: FilteredData, name: str, card: str, gates: Sequence[Gate], parents: Mapping[str, Any], croissant: str | None = None
+) -> Manifest:
+    """Write the card, croissant.json and the manifest beside the shards in staging and, unless a gate failed, `_SUCCESS` last.
 
     parents: small JSON values, by convention `input_digest, config_digest, decisions_digest, references` (digests of what was compared
     with and is not in here), `code_versions, seeds, minhash_scheme`.
     """
     staging = filtered.folder
-    files = (write_bytes(f"{staging}/{CARD}", card.encode()), *filtered.shards)
+    described = {CARD: card, **({} if croissant is None else {CROISSANT: croissant})}
+    files = (*(write_bytes(f"{staging}/{path}", text.encode()) for path, text in described.items()), *filtered.shards)
     ordered = tuple(sorted(files, key=lambda part: part.path))
     manifest = Manifest(name, verdict_of(gates), ordered, dict(parents), tuple(gate.to_dict() for gate in gates), asdict(filtered.spans))
     written = write_bytes(f"{staging}/{MANIFEST}", manifest.to_json().encode())
@@ -116,8 +122,11 @@ def publish_release(staging: str, release: str) -> VerifyResult:
     return verify_release(release, "warn")
 
 
-def verify_release(folder: str, require: Requirement = "pass") -> VerifyResult:
+def verify_release(folder: str, require: Requirement = "pass", today: date | None = None) -> VerifyResult:
     """Read every byte of a release and return its manifest if all is as it was published and judged well enough.
+
+    A waived gate lowers no verdict. today: the day on which the waivers that the verdict rests on must still be in force; None: that of
+    the release, as it was judged.
 
     Raises: IntegrityError naming each file that is missing, surplus or changed, or the verdict that is not good enough.
     """
@@ -132,8 +141,7 @@ def verify_release(folder: str, require: Requirement = "pass") -> VerifyResult:
     faults = _faults(folder, manifest)
     if faults:
         raise IntegrityError(f"{len(faults)} file(s) are not as published: {'; '.join(faults)}", where=folder, do="publish it again")
-    if manifest.verdict not in ALLOWED[require]:
-        raise IntegrityError("the release's verdict is not good enough", where=folder, wanted=require.upper(), got=manifest.verdict)
+    _refuse_verdict(folder, manifest, require, today)
     return VerifyResult(folder, manifest, len(manifest.files) + 2, sum(part.num_rows for part in manifest.files))
 
 
@@ -149,6 +157,20 @@ def read_manifest(folder: str) -> Manifest:
         )
     files = tuple(Part(**part) for part in raw["files"])
     return Manifest(raw["name"], raw["verdict"], files, raw["parents"], tuple(raw["gates"]), raw.get("spans", {}))
+
+
+def _refuse_verdict(folder: str, manifest: Manifest, require: Requirement, today: date | None) -> None:
+    if manifest.verdict not in ALLOWED[require]:
+        raise IntegrityError("the release's verdict is not good enough", where=folder, wanted=require.upper(), got=manifest.verdict)
+    verdict, past = verdict_on(manifest.gates, today) if today is not None else (manifest.verdict, [])
+    if verdict not in ALLOWED[require]:
+        raise IntegrityError(
+            f"the verdict {manifest.verdict} rests on {len(past)} waiver(s) that are past their last day: {'; '.join(past)}",
+            where=folder,
+            wanted=require.upper(),
+            got=f"{verdict} on {today}",
+            do="run the audit again with a new waiver or without what exceeds the gate",
+        )
 
 
 def _faults(folder: str, manifest: Manifest) -> list[str]:

@@ -107,7 +107,8 @@ def relate(
 
 
 def _names(ids: pl.DataFrame, decisions: Decisions, order: pl.DataFrame | None, references: pl.DataFrame) -> pl.DataFrame:
-    is_kept = pl.col("kept_doc_id").is_null() & (pl.col("reason") != "empty")
+    is_ordered_out = (pl.col("reason") == "overruled") & (pl.col("action") == "drop")
+    is_kept = pl.col("kept_doc_id").is_null() & (pl.col("reason") != "empty") & is_ordered_out.not_()
     names = ids.select("doc_id", "source", "source_id", "content_hash").join(
         decisions.select("doc_id", "action", is_kept=is_kept, reference=pl.lit(None, pl.String)), on="doc_id"
     )

@@ -8,6 +8,8 @@ Documents are compared by `holders`, which names the set of documents that hold 
 window, wherever it stands and however long the spans around it are. Where two spans of one document overlap and one acts, the whole of
 it acts: what is left of the other stays, the text that acts is in an earlier document. So no text is lost, and after masking or trimming
 no window of `min_span_words` words is left in two released documents, but for words that a cut brought together.
+
+A document that is exempt, because a person ordered that it be kept as it is, holds its spans before all others and loses none.
 """
 
 from __future__ import annotations
@@ -34,11 +36,13 @@ PLACED = {
 def place_spans(spans: RepeatedSpans, holders: pl.DataFrame) -> pl.DataFrame:
     """Return the spans of the holders, columns as in `PLACED`, by doc_id and start: where each one's first occurrence is.
 
-    holders: `doc_id, content_hash, row_hash` of the documents that are released, each once.
+    holders: `doc_id, content_hash, row_hash` of the documents that are released, each once, and `is_exempt` if one of them may be.
     """
-    held = spans.join(holders.select(TOTAL_ORDER), on="doc_id").sort(*TOTAL_ORDER, "start")
+    is_exempt = pl.col("is_exempt") if "is_exempt" in holders.columns else pl.lit(False)
+    known = holders.select(*TOTAL_ORDER, is_exempt=is_exempt)
+    held = spans.join(known, on="doc_id").sort(pl.col("is_exempt").not_(), *TOTAL_ORDER, "start")
     named = held.with_columns(kept_doc_id=pl.col("doc_id").first().over("holders"))
-    is_first = (pl.col("doc_id") == pl.col("kept_doc_id")) & pl.col("span_hash").is_first_distinct()
+    is_first = ((pl.col("doc_id") == pl.col("kept_doc_id")) & pl.col("span_hash").is_first_distinct()) | pl.col("is_exempt")
     return named.with_columns(is_first=is_first).select(*PLACED).sort("doc_id", "start")
 
 

@@ -28,7 +28,7 @@ def changes(summary: Mapping[str, Any], previous: Mapping[str, Any] | None) -> d
         "figures": [
             {"label": label, "kind": kind, "before": _at(previous, path), "now": _at(summary, path)} for label, kind, path in _WATCHED
         ],
-        "settings": _settings(_at(previous, ("reproduce", "config")) or {}, summary["reproduce"]["config"]),
+        "settings": differing_settings(_at(previous, ("reproduce", "config")) or {}, summary["reproduce"]["config"]),
     }
 
 
@@ -39,7 +39,8 @@ def _at(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     return value
 
 
-def _settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, str]]:
+def differing_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return each setting that differs, by its dotted name, with both values in words."""
     old, new = _flat(before), _flat(now)
     return [
         {"setting": key, "before": old.get(key, "absent"), "now": new.get(key, "absent")}

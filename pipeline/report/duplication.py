@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.config import DedupConfig
-from pipeline.report.ledger import TIES, describe_rows, name
+from pipeline.report.ledger import name
 from pipeline.report.measures import histogram, interval, share, thin, tidy
 from pipeline.tables import Clusters, DuplicatePairs, Removals
 
@@ -28,11 +28,10 @@ def duplication(
     config: DedupConfig,
     band_curve: Sequence[Sequence[float]],
     facts: Mapping[str, Mapping[str, Any]],
-    num_listed: int,
     repeated: Mapping[str, Any] | None,
     references: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Return the band curve, recall on planted copies, other thresholds, counts, largest clusters and the overlap between sources.
+    """Return the band curve, recall on planted copies, other thresholds, counts and the overlap between sources.
 
     repeated: what `repeated_spans` found, references: what `references` counted, both taken in as they are.
     """
@@ -54,7 +53,6 @@ def duplication(
         "largest_size": int(groups["cluster_size"].max() or 0),  # type: ignore[arg-type]
         "cluster_sizes": _sizes(groups["cluster_size"]),
         "jaccard_histogram": _jaccard(pairs, config.threshold),
-        "largest": _largest(ledger, groups, num_listed),
         "overlap": _overlap(ledger, removals),
         "references": list(references),
         "rows_of_references": sum(reference["rows"] for reference in references),
@@ -94,23 +92,6 @@ def _jaccard(pairs: DuplicatePairs, threshold: float) -> list[dict[str, Any]]:
     return histogram(values, edges)
 
 
-def _largest(ledger: pl.DataFrame, groups: pl.DataFrame, limit: int) -> list[dict[str, Any]]:
-    """List clusters by size; the row shown for each is a kept one, the first by content hash."""
-    top = groups.sort(["cluster_size", "cluster_id"], descending=[True, False]).head(limit)
-    members = ledger.join(top.select("cluster_id"), on="cluster_id", how="semi")
-    shown = (
-        members.with_columns(is_out=pl.col("fate") != "kept").sort("is_out", *TIES).unique("cluster_id", keep="first", maintain_order=True)
-    )
-    ordered = shown.sort(["cluster_size", "cluster_id"], descending=[True, False])
-    rows = describe_rows(ordered)
-    for row in rows:
-        mine = members.filter(pl.col("cluster_id") == bytes.fromhex(row["cluster_id"]))
-        row["num_removed"] = int(mine["fate"].is_in(["exact", "near"]).sum())
-        row["sources"] = [name(source) for source in mine["source"].unique().sort().head(3)]
-        row["num_sources"] = mine["source"].n_unique()
-    return rows
-
-
 def _overlap(ledger: pl.DataFrame, removals: Removals) -> dict[str, Any]:
     """Count removed rows by their own source and by the source of the copy that was kept instead; copies of references are no overlap."""
     sources = ledger.select("doc_id", "source")
@@ -135,4 +116,5 @@ def _overlap(ledger: pl.DataFrame, removals: Removals) -> dict[str, Any]:
     matrix = [[0] * len(labels) for _ in labels]
     for source, kept, rows in pairs.group_by("source", "kept_source").len().iter_rows():
         matrix[place.get(source, len(labels) - 1)][place.get(kept, len(labels) - 1)] += rows
-    return {"sources": [name(label) for label in labels], "rows": matrix}
+    across = int((pairs["source"] != pairs["kept_source"]).sum())
+    return {"sources": [name(label) for label in labels], "rows": matrix, "num_rows": pairs.height, "num_across": across}

@@ -8,16 +8,19 @@ import numpy as np
 import polars as pl
 
 from pipeline.config import ReleaseConfig
-from pipeline.report.ledger import TIES, describe_rows, name, reached_policy
+from pipeline.report.ledger import reached_policy
 from pipeline.report.measures import share, tidy
-from pipeline.report.rows import MAX_SOURCES
-from pipeline.tables import ACTIONS, REASONS
+from pipeline.report.samples import is_undecided
+from pipeline.report.shifts import shifts
+from pipeline.tables import ACTIONS, REASONS, Languages
 
 THRESHOLDS = np.linspace(0.0, 1.0, 51)
 
 
-def effects(ledger: pl.DataFrame, config: ReleaseConfig, num_listed: int) -> dict[str, Any]:
-    """Return decisions counted by action, reason and source, the what-if curve and the cases nearest to the threshold."""
+def effects(ledger: pl.DataFrame, config: ReleaseConfig, languages: Languages | None) -> dict[str, Any]:
+    """Return decisions counted by action and reason, whom they hit, the what-if curve and how many rows are undecided."""
+    judged = reached_policy(ledger)
+    undecided = judged.filter(is_undecided(config.sink_threshold)).height
     weighed = ledger.with_columns(effective=pl.when(pl.col("fate") == "kept").then(pl.col("weight")).otherwise(0.0))
     return {
         "policy": {
@@ -25,11 +28,12 @@ def effects(ledger: pl.DataFrame, config: ReleaseConfig, num_listed: int) -> dic
             for key in ("policy", "sink_threshold", "sink_bound", "drop_threshold", "max_drop_share", "min_weight", "hold_review", "spans")
         },
         "counts": _counts(weighed),
-        "by_source": _by_source(weighed),
+        "shift": shifts(weighed, languages),
+        "rows_by_action": {action: weighed.filter(pl.col("action") == action).height for action in ACTIONS},
         "effective_rows": tidy(float(weighed["effective"].sum())),
-        "what_if": _what_if(reached_policy(ledger)),
-        "near_threshold": _near_threshold(reached_policy(ledger), config.sink_threshold, num_listed),
-        "num_near_threshold": _undecided(reached_policy(ledger), config.sink_threshold).height,
+        "what_if": _what_if(judged),
+        "num_near_threshold": undecided,
+        "share_near_threshold": share(undecided, judged.filter(pl.col("sink_score").is_not_null()).height),
     }
 
 
@@ -39,27 +43,6 @@ def _counts(weighed: pl.DataFrame) -> list[dict[str, Any]]:
     )
     rows = [tidy(row) for row in counted.iter_rows(named=True)]
     return sorted(rows, key=lambda row: (ACTIONS.index(row["action"]), REASONS.index(row["reason"])))
-
-
-def _by_source(weighed: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return each source's share of rows before, and of effective rows (rows times weight) after."""
-    grouped = weighed.group_by("source").agg(
-        rows=pl.len(),
-        effective=pl.col("effective").sum(),
-        mean_score=pl.col("sink_score").mean(),
-        **{action: (pl.col("action") == action).sum() for action in ACTIONS},
-    )
-    top = grouped.sort(["rows", "source"], descending=[True, False]).head(MAX_SOURCES)
-    before, after = weighed.height, float(weighed["effective"].sum())
-    return [
-        {
-            **{key: tidy(row[key]) for key in ("rows", "effective", "mean_score", *ACTIONS)},
-            "source": name(row["source"]),
-            "share_before": share(row["rows"], before),
-            "share_after": share(row["effective"], after),
-        }
-        for row in top.iter_rows(named=True)
-    ]
 
 
 def _what_if(judged: pl.DataFrame) -> list[dict[str, Any]]:
@@ -91,17 +74,8 @@ def _what_if(judged: pl.DataFrame) -> list[dict[str, Any]]:
                 "tokens": round(tokens) if np.isfinite(tokens) else None,
                 "share_rows": share(len(scores) - first, len(scores)),
                 "share_bytes": share(float(above["bytes"][first]), float(above["bytes"][0])),
+                "share_tokens": share(float(tokens), float(above["tokens"][0])) if np.isfinite(above["tokens"][0]) else None,
                 "share_memorized": share(float(above["expected_memorized"][first]), float(above["expected_memorized"][0])),
             }
         )
     return rows
-
-
-def _undecided(judged: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    return judged.filter((pl.col("sink_score_low") < threshold) & (pl.col("sink_score_high") >= threshold))
-
-
-def _near_threshold(judged: pl.DataFrame, threshold: float, limit: int) -> list[dict[str, Any]]:
-    """List rows whose interval holds the threshold, nearest first: here one more look is worth most."""
-    cases = _undecided(judged, threshold).with_columns(distance=(pl.col("sink_score") - threshold).abs().round(6))
-    return describe_rows(cases.sort("distance", *TIES).head(limit))

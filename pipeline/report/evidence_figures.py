@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.report.plot import Figure, Panel, Scale, linear, logarithmic, short_count, short_percent
+from pipeline.report.plot import WIDE, WIDTH, Figure, Panel, Scale, linear, logarithmic, short_count, short_percent
 from pipeline.report.wording import count, decimal, large, percent, predictor
 
+POOLED = "all"
+"""The stratum that holds every labelled cluster."""
+GAP = 34
+MAX_FEATURES = 10
 MAX_SERIES = 5
 """Series that colours, dashes and markers still keep apart."""
 
@@ -47,20 +51,25 @@ def calibration(evaluation: Row) -> Figure | None:
     x, y = Scale(0, 1, panel.left, panel.right), Scale(0, 1, panel.bottom, panel.top)
     panel.axes(x, y, ("Predicted", "Observed share memorized"), (decimal, short_percent))
     panel.add("line", "rule", x1=x(0), x2=x(1), y1=y(0), y2=y(1))
+    for row in bins:
+        panel.whisker(x(row["predicted"]), y(row["low"]), y(row["high"]), 1)
     panel.line([(x(row["predicted"]), y(row["observed"])) for row in bins], 1)
     return panel.figure(
         "calibration",
         "Do the scores mean what they say?",
         f"On held-out clusters scores miss the observed share by {decimal(evaluation['calibration']['ece'])} on average "
-        "(expected calibration error); the dotted diagonal is perfect.",
-        ("Predicted", "Observed", "Clusters"),
-        [(decimal(row["predicted"]), percent(row["observed"]), count(row["count"])) for row in bins],
+        "(expected calibration error); the dotted diagonal is perfect. Bars are 95% intervals.",
+        ("Predicted", "Observed", "95% interval", "Clusters"),
+        [
+            (decimal(row["predicted"]), percent(row["observed"]), f"{percent(row['low'])} to {percent(row['high'])}", count(row["count"]))
+            for row in bins
+        ],
     )
 
 
 def precision_recall(evaluation: Row) -> Figure | None:
-    """Draw precision against recall for the predictor and its rivals."""
-    curves = [curve for curve in evaluation["precision_recall"] if len(curve["points"]) > 1][:MAX_SERIES]
+    """Draw precision against recall for the predictor and its rivals, over all held-out clusters."""
+    curves = _curves(evaluation, POOLED)
     if not curves:
         return None
     panel = Panel.with_legend([predictor(curve["predictor"]) for curve in curves])
@@ -74,6 +83,59 @@ def precision_recall(evaluation: Row) -> Figure | None:
         f"Further up and right is better. Compared are {_listing([predictor(c['predictor']) for c in curves])}.",
         ("Predictor", "Recall", "Precision"),
         [(predictor(c["predictor"]), percent(a), percent(b)) for c in curves for a, b in _sparse(c["points"])],
+    )
+
+
+def precision_recall_by_copies(evaluation: Row) -> Figure | None:
+    """Draw precision against recall within each stratum of copies that holds both memorized clusters and others, side by side."""
+    bases = {row["stratum"]: row["base_rate"] for row in evaluation["strata"]}
+    drawn = {name: _curves(evaluation, name) for name in bases if name != POOLED}
+    strata = {name: curves for name, curves in drawn.items() if curves and 0 < (bases[name] or 0) < 1}
+    if not strata:
+        return None
+    names = list(dict.fromkeys(curve["predictor"] for curves in strata.values() for curve in curves))[:MAX_SERIES]
+    panel = Panel(width=WIDE, height=300, right=WIDE - 20, top=58, bottom=258)
+    panel.legend([predictor(name) for name in names], x=2)
+    each = (WIDE - 20 - 52 + GAP) / max(len(strata), 2)
+    for index, (stratum, curves) in enumerate(strata.items()):
+        left = 52 + each * index
+        x, y = Scale(0, 1, left, left + each - GAP), Scale(0, 1, panel.bottom, panel.top)
+        panel.small_axes(x, y, stratum, short_percent)
+        panel.add("line", "rule", x1=x(0), x2=x(1), y1=y(bases[stratum]), y2=y(bases[stratum]))
+        for curve in curves:
+            if curve["predictor"] in names:
+                points = [(x(recall), y(precision)) for recall, precision in curve["points"]]
+                panel.line(points, names.index(curve["predictor"]) + 1)
+    panel.add("text", "label end", "Recall; up the side: precision; dotted: base rate", x=panel.right, y=panel.height - 4)
+    return panel.figure(
+        "precision-recall-by-copies",
+        "Within strata of copies: precision against recall",
+        "Where copies are alike they tell clusters apart no longer: what still lies above the dotted base rate is skill of another kind.",
+        ("Copies", "Predictor", "Recall", "Precision"),
+        [
+            (stratum, predictor(curve["predictor"]), percent(a), percent(b))
+            for stratum, curves in strata.items()
+            for curve in curves
+            for a, b in _sparse(curve["points"], 12)
+        ],
+    )
+
+
+def features(evaluation: Row) -> Figure | None:
+    """Draw what each feature contributes to the prediction, the strongest first."""
+    rows = sorted(evaluation["features"], key=lambda row: (-row["importance"], row["name"]))
+    if not rows:
+        return None
+    drawn = rows[:MAX_FEATURES]
+    panel = Panel(height=24 * len(drawn) + 12, left=150, right=WIDTH - 56, top=4)
+    panel.bars([(row["name"].replace("_", " "), row["importance"], decimal(row["importance"], 2)) for row in drawn])
+    return panel.figure(
+        "features",
+        "What moves the score",
+        f"{drawn[0]['name'].replace('_', ' ').capitalize()} contributes most. "
+        f"Shown are {len(drawn)} of {len(rows)} features, by the importance that the predictor reports.",
+        ("Feature", "Importance"),
+        [(row["name"].replace("_", " "), decimal(row["importance"])) for row in rows],
     )
 
 
@@ -121,25 +183,31 @@ def trajectories(evaluation: Row) -> Figure | None:
     )
 
 
-def scale_slope(evaluation: Row) -> Figure | None:
-    """Draw the counterfactual gain against proxy size."""
+def scale_slope(evaluation: Row, target: float) -> Figure | None:
+    """Draw the counterfactual gain against proxy size, and how far from there the model lies that scores are for."""
     rows = evaluation["scale_slope"]
     if not rows:
         return None
     panel = Panel()
-    x = logarithmic([row["size"] for row in rows], panel.left, panel.right)
+    x = logarithmic([target, *(row["size"] for row in rows)], panel.left, panel.right)
     known = [value for row in rows for value in (row["gain"], row.get("low"), row.get("high")) if value is not None]
     y = linear(known, panel.bottom, panel.top, from_zero=True)
-    panel.axes(x, y, ("Parameters of the proxy", "Gain from training on it, nats per token"), (short_count, decimal))
+    panel.axes(x, y, ("Parameters", "Gain from training on it, nats per token"), (short_count, decimal))
+    panel.rule(x(target), f"scores are for {large(target)}", is_low=True)
     _with_intervals(panel, x, y, rows, "size", "gain")
     return panel.figure(
         "scale-slope",
         "Does memorization grow with model size?",
         f"From {decimal(rows[0]['gain'])} at {large(rows[0]['size'])} to {decimal(rows[-1]['gain'])} nats per token at "
-        f"{large(rows[-1]['size'])} parameters. Bars are 95% intervals.",
+        f"{large(rows[-1]['size'])} parameters. Bars are 95% intervals; between them and the dotted line nothing was measured.",
         ("Parameters", "Gain", "Low", "High"),
         [(large(r["size"]), decimal(r["gain"]), decimal(r.get("low")), decimal(r.get("high"))) for r in rows],
     )
+
+
+def _curves(evaluation: Row, stratum: str) -> list[Row]:
+    of_stratum = [curve for curve in evaluation["precision_recall"] if curve["stratum"] == stratum and len(curve["points"]) > 1]
+    return of_stratum[:MAX_SERIES]
 
 
 def _with_intervals(panel: Panel, x: Scale, y: Scale, rows: Sequence[Row], key: str, value: str) -> None:
@@ -149,9 +217,9 @@ def _with_intervals(panel: Panel, x: Scale, y: Scale, rows: Sequence[Row], key: 
     panel.line([(x(row[key]), y(row[value])) for row in rows], 1)
 
 
-def _sparse(points: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
-    """Return about forty points of a curve for its table."""
-    return points[:: max(1, len(points) // 40)]
+def _sparse(points: Sequence[Sequence[float]], wanted: int = 40) -> Sequence[Sequence[float]]:
+    """Return about as many points of a curve as its table should have."""
+    return points[:: max(1, len(points) // wanted)]
 
 
 def _listing(names: Sequence[str]) -> str:

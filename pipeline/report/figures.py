@@ -5,15 +5,19 @@ Every function takes a piece of the summary and returns a `Figure`, or None wher
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.report.plot import WIDTH, Figure, Panel, Scale, clip, linear, logarithmic, short_count, short_percent
-from pipeline.report.wording import count, decimal, percent, size
+from pipeline.report.plot import WIDE, WIDTH, Figure, Panel, Scale, clip, linear, logarithmic, short_count, short_percent
+from pipeline.report.wording import count, decimal, percent, size, spread
 
-WIDE = 880
 STEP = 44
 MAX_BARS = 12
+SHIFTED = {
+    "source": "Whom the decisions hit: sources",
+    "language": "Whom the decisions hit: languages, as guessed",
+    "length": "Whom the decisions hit: length of the text",
+}
 
 
 def row_flow(flow: Mapping[str, Any]) -> Figure | None:
@@ -57,21 +61,32 @@ def band_curve(duplication: Mapping[str, Any]) -> Figure | None:
     panel = Panel.with_legend(("by theory", "on planted pairs, with 95% interval")) if planted else Panel()
     x, y = Scale(0, 1, panel.left, panel.right), Scale(0, 1, panel.bottom, panel.top)
     panel.axes(x, y, ("Jaccard similarity of a pair", "Probability of being compared"), (decimal, short_percent))
-    panel.rule(x(threshold), f"threshold {decimal(threshold)}")
+    panel.rule(x(threshold), f"threshold {decimal(threshold)}", is_low=True)
     panel.line([(x(at), y(chance)) for at, chance in points], 1, is_marked=False)
     for bin_ in planted:
         share, middle = bin_["proposed_share"], (bin_["low"] + bin_["high"]) / 2
         panel.whisker(x(middle), y(share["low"]), y(share["high"]), 2)
         panel.marker(x(middle), y(share["value"]), 2)
     chance = min(points, key=lambda point: abs(point[0] - threshold))[1]
-    settings = duplication["settings"]
+    settings, recall = duplication["settings"], duplication["planted_recall"]
+    measured = f" Of planted copies at or above it {spread(recall, 'percent')} were removed." if recall["value"] is not None else ""
+    theory = [("by theory", decimal(at), percent(value), "") for at, value in points]
+    found = [
+        (
+            "on planted pairs",
+            f"{decimal(bin_['low'])} to {decimal(bin_['high'])}",
+            percent(bin_["proposed_share"]["value"]),
+            f"{percent(bin_['proposed_share']['low'])} to {percent(bin_['proposed_share']['high'])}",
+        )
+        for bin_ in planted
+    ]
     return panel.figure(
         "band-curve",
         "Which pairs the bands can see",
         f"A pair exactly at the threshold is compared with probability {percent(chance)} "
-        f"({settings['num_bands']} bands of {settings['rows_per_band']} rows).",
-        ("Jaccard", "Probability"),
-        [(decimal(at), percent(value)) for at, value in points],
+        f"({settings['num_bands']} bands of {settings['rows_per_band']} rows).{measured}",
+        ("Basis", "Jaccard", "Compared", "95% interval"),
+        [*found, *theory],
     )
 
 
@@ -117,63 +132,66 @@ def cluster_sizes(duplication: Mapping[str, Any]) -> Figure | None:
 
 
 def source_overlap(duplication: Mapping[str, Any]) -> Figure | None:
-    """Draw removed rows by their source and by the source of the copy that stayed."""
+    """Draw removed rows by their source and by the source of the copy that stayed; darker is more, and the number stands in the cell."""
     sources, rows = duplication["overlap"]["sources"], duplication["overlap"]["rows"]
     most = max((max(row) for row in rows), default=0)
     if not most:
         return None
-    cell, left = min(88, (WIDE - 190) // len(sources)), 186
-    height = 30 * len(sources) + 62
-    panel = Panel(width=left + cell * len(sources) + 4, height=height, left=left)
-    panel.add("text", "label", "Removed from", x=2, y=48)
+    cell, left = min(116, (WIDE - 190) // len(sources)), 186
+    panel = Panel(width=max(left + cell * len(sources) + 4, WIDTH), height=30 * len(sources) + 62, left=left)
+    panel.add("text", "label end", "Removed from", x=left - 10, y=36)
     panel.add("text", "label", "Copy kept in", x=left, y=14)
     for column, source in enumerate(sources):
         panel.add("text", "tick middle", clip(source, cell // 7), x=left + cell * (column + 0.5), y=36.0)
     for index, (source, counts) in enumerate(zip(sources, rows, strict=True)):
-        top = 58 + 30 * index
+        top = 46 + 30 * index
         panel.add("text", "row end", clip(source, 24), x=left - 10, y=top + 19)
         for column, number in enumerate(counts):
             shade = 0 if not number else 1 + min(3, int(4 * number / (most + 1)))
             panel.add("rect", f"cell q{shade}", x=left + cell * column + 1, y=top + 1, width=cell - 2, height=28)
             if number:
                 panel.add("text", f"on{shade} middle", count(number), x=left + cell * (column + 0.5), y=top + 19.5)
-    across = sum(map(sum, rows)) - sum(rows[index][index] for index in range(len(rows)))
+    overlap = duplication["overlap"]
     return panel.figure(
         "overlap",
         "Which sources repeat one another",
-        f"{count(across)} of {count(sum(map(sum, rows)))} removed rows have their kept copy in another source.",
+        f"{count(overlap['num_across'])} of {count(overlap['num_rows'])} removed rows have their kept copy in another source.",
         ("Removed from", *sources),
         [(source, *map(count, counts)) for source, counts in zip(sources, rows, strict=True)],
     )
 
 
 def what_if(decisions: Mapping[str, Any]) -> Figure | None:
-    """Draw text removed against expected memorization removed, for every threshold."""
-    rows = [row for row in decisions["what_if"] if row["share_bytes"] is not None and row["share_memorized"] is not None]
+    """Draw tokens removed (bytes, where tokens are not known) against expected memorization removed, for every threshold."""
+    unit = "tokens" if any(row["share_tokens"] is not None for row in decisions["what_if"]) else "bytes"
+    key = f"share_{unit}"
+    rows = [row for row in decisions["what_if"] if row[key] is not None and row["share_memorized"] is not None]
     if not rows:
         return None
     panel = Panel()
     x, y = Scale(0, 1, panel.left, panel.right), Scale(0, 1, panel.bottom, panel.top)
-    panel.axes(x, y, ("Share of the text removed", "Share of expected memorization removed"), (short_percent, short_percent))
+    panel.axes(x, y, (f"Share of {unit} removed", "Share of expected memorization removed"), (short_percent, short_percent))
     panel.add("line", "rule", x1=x(0), x2=x(1), y1=y(0), y2=y(1))
     panel.add("text", "note", "removing at random", x=x(0.53), y=y(0.53) + 22)
-    panel.line([(x(row["share_bytes"]), y(row["share_memorized"])) for row in rows], 1, is_marked=False)
+    panel.line([(x(row[key]), y(row["share_memorized"])) for row in rows], 1, is_marked=False)
     chosen = min(rows, key=lambda row: abs(row["threshold"] - decisions["policy"]["sink_threshold"]))
-    at = (x(chosen["share_bytes"]), y(chosen["share_memorized"]))
+    at = (x(chosen[key]), y(chosen["share_memorized"]))
     panel.add("circle", "ring", cx=at[0], cy=at[1], r=7)
-    panel.add("text", "note strong", f"threshold {decimal(chosen['threshold'])}", x=min(at[0] + 12, panel.right - 90), y=at[1] + 14)
+    panel.add("text", "note strong", f"threshold {decimal(chosen['threshold'])}", x=min(at[0] + 12, panel.right - 90), y=at[1] + 16)
     return panel.figure(
         "what-if",
         "What another threshold would do",
-        f"Removing every row from {decimal(chosen['threshold'])} up would take {percent(chosen['share_bytes'])} of the text and "
+        f"Removing every row from {decimal(chosen['threshold'])} up would take {percent(chosen[key])} of the {unit} and "
         f"{percent(chosen['share_memorized'])} of the expected memorization.",
-        ("Threshold", "Rows", "Text", "Tokens", "Expected memorized rows", "Interval"),
+        ("Threshold", "Rows", "Text", "Tokens", f"Of {unit}", "Of memorization", "Expected memorized rows", "If all lay at the ends"),
         [
             (
                 decimal(row["threshold"]),
                 count(row["rows"]),
                 size(row["bytes"]),
                 count(row["tokens"]),
+                percent(row[key]),
+                percent(row["share_memorized"]),
                 decimal(row["expected_memorized"]),
                 f"{decimal(row['low'])} to {decimal(row['high'])}",
             )
@@ -182,11 +200,12 @@ def what_if(decisions: Mapping[str, Any]) -> Figure | None:
     )
 
 
-def source_shift(decisions: Mapping[str, Any]) -> Figure | None:
-    """Draw each source's share of the corpus before and after, weights counted."""
-    rows = [row for row in decisions["by_source"] if row["share_after"] is not None][:MAX_BARS]
-    if not rows:
+def shift(groups: Sequence[Mapping[str, Any]], kind: str) -> Figure | None:
+    """Draw each group's share of the corpus before and after, weights counted; kind: source, language or length."""
+    known = [row for row in groups if row["share_before"] is not None and row["share_after"] is not None]
+    if not known:
         return None
+    rows = known[:MAX_BARS]
     panel = Panel(height=30 * len(rows) + 78, left=140, top=34, bottom=30 * len(rows) + 36)
     x = linear([share for row in rows for share in (row["share_before"], row["share_after"])], panel.left, panel.right, from_zero=True)
     for tick in x.ticks(4):
@@ -198,18 +217,16 @@ def source_shift(decisions: Mapping[str, Any]) -> Figure | None:
     panel.add("text", "label end", "Share of rows, weights counted", x=panel.right, y=panel.height - 6)
     for index, row in enumerate(rows):
         y = panel.top + 30 * index + 17.0
-        panel.add("text", "row end", clip(row["source"], 19), x=panel.left - 10, y=y + 4)
+        panel.add("text", "row end", clip(row["name"], 19), x=panel.left - 10, y=y + 4)
         panel.add("line", "link", x1=x(row["share_before"]), x2=x(row["share_after"]), y1=y, y2=y)
         panel.marker(x(row["share_before"]), y, 1, "mark open", 6.5)
         panel.marker(x(row["share_after"]), y, 2)
-    most = max(rows, key=lambda row: abs(row["share_after"] - row["share_before"]))
+    most = max(known, key=lambda row: abs(row["share_after"] - row["share_before"]))
+    rest = f" The first {len(rows)} of {len(known)} are drawn." if len(known) > len(rows) else ""
     return panel.figure(
-        "shift",
-        "Whom the decisions hit",
-        f"{most['source']} moves most: {percent(most['share_before'])} of the rows before, {percent(most['share_after'])} after.",
-        ("Source", "Rows", "Effective rows", "Share before", "Share after"),
-        [
-            (r["source"], count(r["rows"]), decimal(r["effective"]), percent(r["share_before"]), percent(r["share_after"]))
-            for r in decisions["by_source"]
-        ],
+        f"shift-{kind}",
+        SHIFTED[kind],
+        f"{most['name']} moves most: {percent(most['share_before'])} of the rows before, {percent(most['share_after'])} after.{rest}",
+        (kind.capitalize(), "Rows", "Effective rows", "Share before", "Share after"),
+        [(r["name"], count(r["rows"]), decimal(r["effective"]), percent(r["share_before"]), percent(r["share_after"])) for r in known],
     )

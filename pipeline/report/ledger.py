@@ -24,7 +24,8 @@ _FATE_OF_REASON = {
 LABEL = 80
 """Characters of a name from the corpus (a source, an id) that the page shows."""
 
-TIES = ("content_hash", "source", "source_id")
+TIES = ("content_hash", "row_hash")
+"""Columns that settle ties; rows equal in both are interchangeable, and only then may an id pick one of them."""
 
 
 def join_ledger(ids: pl.DataFrame, clusters: Clusters, scores: SinkScores, decisions: Decisions, hold_review: bool) -> pl.DataFrame:
@@ -32,7 +33,7 @@ def join_ledger(ids: pl.DataFrame, clusters: Clusters, scores: SinkScores, decis
 
     Scores are null for documents that no score was made for.
     """
-    columns = ["doc_id", "source", "source_id", "content_hash", "num_bytes", "num_tokens"]
+    columns = ["doc_id", "source", "source_id", "content_hash", "row_hash", "num_bytes", "num_tokens"]
     return (
         ids.select(columns)
         .join(clusters.select("doc_id", "cluster_id", "cluster_size"), on="doc_id", how="left")
@@ -83,6 +84,7 @@ def _describe(row: Mapping[str, Any]) -> dict[str, Any]:
         "source": name(row["source"]),
         "source_id": name(row["source_id"]),
         "content_hash": row["content_hash"].hex(),
+        "row_hash": row["row_hash"].hex(),
         "cluster_id": row["cluster_id"].hex() if row["cluster_id"] else None,
         "cluster_size": row["cluster_size"],
         "num_bytes": row["num_bytes"],

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.config import AuditConfig
 from pipeline.report.sinks import MIN_POSITIVES
-from pipeline.report.wording import count, decimal, large, percent, plural
+from pipeline.report.wording import count, decimal, large, percent, plural, sentence
 
 
 def not_examined(config: AuditConfig, facts: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -44,7 +44,7 @@ def limits(summary: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return titled caveats; those that depend on data are there only when the data say so."""
     sinks, evaluation = summary["sinks"], summary["sinks"]["evaluation"]
     found = [_proxy(sinks), *_labels(evaluation), *_rival(evaluation), *_strata(evaluation), *_support(sinks), *_recall(summary)]
-    found += [{"title": "Note of the predictor", "text": note} for note in evaluation["notes"]]
+    found += [_limit("What the predictor says of itself", " ".join(map(sentence, evaluation["notes"])))] if evaluation["notes"] else []
     found.append(
         _limit(
             "Not a privacy guarantee",

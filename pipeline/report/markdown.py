@@ -7,6 +7,9 @@ from typing import Any
 
 from pipeline.report.wording import gate_value
 
+MARKUP = frozenset("\\`*_[]()<>#|!&~")
+"""What an approver wrote is shown as it is: no letter of it is read as Markdown."""
+
 WORDS = {"pass": "PASS", "warn": "WARN", "fail": "FAIL"}
 
 
@@ -17,6 +20,8 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
     lines += [f"- {sentence}" for sentence in summary["opinion"]]
     lines += ["", "| result | gate | value | limit |", "|---|---|---|---|"]
     lines += ["| " + " | ".join(_cells(gate)) + " |" for gate in gates["gates"]]
+    if waived := [gate for gate in gates["gates"] if gate["waiver"]]:
+        lines += ["", *(_waiver(gate) for gate in waived)]
     return "\n".join(lines) + "\n"
 
 
@@ -27,3 +32,9 @@ def _cells(gate: Mapping[str, Any]) -> list[str]:
     limit = "" if gate["limit"] is None else gate_value(gate["limit"], gate["unit"])
     cells = (gate["outcome"].replace("_", " "), gate["name"].replace("_", " "), value, limit)
     return [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
+
+
+def _waiver(gate: Mapping[str, Any]) -> str:
+    waiver = gate["waiver"]
+    said = f"{waiver['state'].replace('_', ' ')}, until {waiver['until']}, by {waiver['approver']}: {waiver['reason']}"
+    return f"- Waiver of {gate['name'].replace('_', ' ')}: " + "".join(f"\\{letter}" if letter in MARKUP else letter for letter in said)

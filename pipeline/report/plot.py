@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.report.wording import count, decimal, percent
 
 WIDTH = 432
+WIDE = 880
 HEIGHT = 264
 CHARACTER = 6.1
 """Mean width of a character of the chart's small type, to lay out legends without measuring."""
@@ -76,10 +77,12 @@ def _linear_ticks(low: float, high: float, wanted: int) -> list[float]:
 
 def _log_ticks(low: float, high: float) -> list[float]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    per_decade: tuple[int, ...] = (1,) if len(decades) > 3 else (1, 2, 5)
-    ticks = [nice * 10.0**decade for decade in decades for nice in per_decade]
-    inside = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
-    return inside[:: math.ceil(len(inside) / 6)]
+    for per_decade in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [nice * 10.0**decade for decade in decades for nice in per_decade]
+        inside = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+        if len(inside) <= 7:
+            break
+    return inside[:: math.ceil(len(inside) / 6)] if len(inside) > 7 else inside
 
 
 def linear(values: Iterable[float], start: float, end: float, *, from_zero: bool = False, pad: float = 0.06) -> Scale:
@@ -110,7 +113,7 @@ class Panel:
     width: int = WIDTH
     height: int = HEIGHT
     left: float = 52
-    right: float = WIDTH - 14
+    right: float = WIDTH - 20
     top: float = 34
     bottom: float = HEIGHT - 42
     shapes: list[Shape] = field(default_factory=list)
@@ -131,6 +134,17 @@ class Panel:
         self.add("line", "axis", x1=self.left, x2=self.right, y1=self.bottom, y2=self.bottom)
         self.add("text", "label end", labels[0], x=self.right, y=self.height - 6)
         self.add("text", "label", labels[1], x=2, y=14)
+
+    def small_axes(self, x: Scale, y: Scale, title: str, say: Callable[[float], str]) -> None:
+        """Draw one of several plots that stand side by side: its title, and ticks at both ends and the middle."""
+        self.add("text", "row", title, x=x.start, y=y.end - 10)
+        for tick in y.ticks(2):
+            self.add("line", "grid", x1=x.start, x2=x.end, y1=y(tick), y2=y(tick))
+            if x.start == self.left:
+                self.add("text", "tick end", say(tick), x=x.start - 7, y=y(tick) + 4)
+        for tick in x.ticks(2):
+            self.add("text", "tick middle", say(tick), x=x(tick), y=y.start + 18)
+        self.add("line", "axis", x1=x.start, x2=x.end, y1=y.start, y2=y.start)
 
     def line(self, points: Sequence[tuple[float, float]], series: int, *, is_marked: bool = True) -> None:
         """Draw a curve through coordinates, marked with the series' sign where there is room for it."""
@@ -163,6 +177,16 @@ class Panel:
     def whisker(self, x: float, low: float, high: float, series: int) -> None:
         """Draw a vertical interval."""
         self.add("path", f"whisker s{series}", d=_rounded(f"M{x} {low}V{high}M{x - 4} {low}h8M{x - 4} {high}h8"))
+
+    def bars(self, values: Sequence[tuple[str, float, str]], *, step: int = 24) -> None:
+        """Draw level bars from zero, each with its name before it and its value, in words, behind it."""
+        most = max((value for _, value, _ in values), default=0.0) or 1.0
+        x = Scale(0, most, self.left, self.right)
+        for index, (name, value, words) in enumerate(values):
+            top = self.top + step * index
+            self.add("text", "row end", clip(name, int(self.left / 7)), x=self.left - 10, y=top + 13)
+            self.add("rect", "bar s1", x=self.left, y=top + 2, width=max(x(value) - self.left, 1.0), height=step - 10)
+            self.add("text", "tick", words, x=x(value) + 6, y=top + 13)
 
     def columns(self, x: Scale, y: Scale, bins: Sequence[Mapping[str, Any]], key: str, series: int) -> None:
         """Draw a histogram's bars, a hair apart."""
@@ -199,15 +223,12 @@ class Panel:
             self.add("text", "key", name, x=at + 24, y=y)
             at += length
 
-    def rule(self, at: float, text: str, *, is_vertical: bool = True) -> None:
-        """Draw a reference line with its name."""
-        if is_vertical:
-            self.add("line", "rule", x1=at, x2=at, y1=self.top, y2=self.bottom)
-            is_left = at > (self.left + self.right) / 2
-            self.add("text", "note end" if is_left else "note", text, x=at - 5 if is_left else at + 5, y=self.top + 9)
-        else:
-            self.add("line", "rule", x1=self.left, x2=self.right, y1=at, y2=at)
-            self.add("text", "note end", text, x=self.right, y=at - 5)
+    def rule(self, at: float, text: str, *, is_low: bool = False) -> None:
+        """Draw a vertical reference line with its name, at the foot of the plot where the head is busy."""
+        self.add("line", "rule", x1=at, x2=at, y1=self.top, y2=self.bottom)
+        is_left = at > (self.left + self.right) / 2
+        y = self.bottom - 8 if is_low else self.top + 9
+        self.add("text", "note end" if is_left else "note", text, x=at - 5 if is_left else at + 5, y=y)
 
     def figure(self, key: str, title: str, finding: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Figure:
         """Close the panel as a figure with its words and its data."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.report import evidence_figures, figures, wording
-from pipeline.report.excerpts import redact_excerpt
+from pipeline.report.excerpts import Mode, redact_excerpt
+from pipeline.report.frameworks import FRAMEWORKS, SECTIONS
 from pipeline.report.markdown import WORDS
 from pipeline.report.plot import Figure
 from pipeline.report.summary import shown_spans, wanted_excerpts
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("tables.js", "overrides.js")
 MAX_BYTES = 2_000_000
+SAYINGS: tuple[str, ...] = ("count", "percent", "decimal", "size", "large", "power", "predictor", "seconds", "score", "spread", "sentence")
+SAYINGS += ("evidence", "claim", "bound")
+LISTED = 8
+"""Rows of the short lists in sections; the table of rows to look at has them all."""
 
 
 def render_report(summary: Mapping[str, Any], samples: Iterable[Mapping[str, Any]] = ()) -> str:
@@ -35,12 +42,12 @@ def render_report(summary: Mapping[str, Any], samples: Iterable[Mapping[str, Any
     mode, samples = summary["scope"]["excerpts"], list(samples)
     wanted = set(wanted_excerpts(summary))
     excerpts = {sample["doc_id"]: redact_excerpt(sample["text"], mode) for sample in samples if sample["doc_id"] in wanted}
-    return _page("report.html.j2", s=summary, excerpts=excerpts, passages=_passages(summary, samples), figures=draw_figures(summary))
+    return compose("report.html.j2", s=summary, excerpts=excerpts, passages=_passages(summary, samples), figures=draw_figures(summary))
 
 
 def render_index(runs: Sequence[Mapping[str, Any]]) -> str:
     """Return the page that lists runs, in the order given; each is an `index_entry`."""
-    return _page("index.html.j2", runs=runs)
+    return compose("index.html.j2", runs=runs)
 
 
 def index_entry(summary: Mapping[str, Any], href: str) -> dict[str, Any]:
@@ -56,7 +63,31 @@ def index_entry(summary: Mapping[str, Any], href: str) -> dict[str, Any]:
         "share_removed": summary["duplication"]["share_removed"],
         "expected_memorized": summary["sinks"]["expected_memorized"],
         "finished": summary["timing"]["finished"],
+        "parent": (summary.get("applied") or {}).get("parent"),
+        "waived": summary["gates"]["tally"]["waived"],
+        "stage": None,
     }
+
+
+def unfinished_entry(run: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the list of runs shows of a run without a report: when its log ends, and at which stage."""
+    numbers = dict.fromkeys(("rows_in", "rows_out", "share_removed", "expected_memorized"))
+    finished = datetime.fromtimestamp(float(told.get("time", 0)), UTC).isoformat(timespec="seconds")
+    stage = str(told.get("stage") or told["event"])
+    named = {"run": run, "name": run.rpartition("-")[0] or run, "href": None, "verdict": "unfinished"}
+    return {**named, **numbers, "finished": finished, "parent": None, "waived": 0, "stage": stage}
+
+
+def render_differences(found: Mapping[str, Any], texts: Mapping[tuple[str, int], str], mode: Mode = "none") -> str:
+    """Return the page that tells what differs between two runs, as `compare_runs` found it.
+
+    texts: raw texts of listed rows by `before` or `after` and doc_id; how much of them is shown is the mode.
+    """
+    excerpts: dict[int, str] = {}
+    for number, row in enumerate(found["rows"] if mode != "none" else ()):
+        end = "before" if row["doc_id"]["after"] is None else "after"
+        excerpts[number] = redact_excerpt(texts.get((end, row["doc_id"][end])), mode)
+    return compose("differences.html.j2", d=found, excerpts=excerpts)
 
 
 def draw_figures(summary: Mapping[str, Any]) -> dict[str, Figure | None]:
@@ -72,11 +103,13 @@ def draw_figures(summary: Mapping[str, Any]) -> dict[str, Figure | None]:
         "scores": evidence_figures.score_histogram(sinks, decisions["policy"]["sink_threshold"]),
         "calibration": evidence_figures.calibration(evaluation),
         "precision_recall": evidence_figures.precision_recall(evaluation),
+        "precision_recall_by_copies": evidence_figures.precision_recall_by_copies(evaluation),
+        "features": evidence_figures.features(evaluation),
         "duplication_curve": evidence_figures.duplication_curve(evaluation),
         "trajectories": evidence_figures.trajectories(evaluation),
-        "scale_slope": evidence_figures.scale_slope(evaluation),
+        "scale_slope": evidence_figures.scale_slope(evaluation, sinks["definition"]["target_parameters"]),
         "what_if": figures.what_if(decisions),
-        "shift": figures.source_shift(decisions),
+        **{f"shift_{kind}": figures.shift(groups, kind) for kind, groups in decisions["shift"].items()},
     }
 
 
@@ -92,8 +125,9 @@ def _passages(summary: Mapping[str, Any], samples: Iterable[Mapping[str, Any]]) 
     }
 
 
-def _page(template: str, **values: Any) -> str:
-    style, script = _asset("report.css"), _asset("report.js")
+def compose(template: str, **values: Any) -> str:
+    """Return a template's page with our style, our script and the policy that allows nothing else."""
+    style, script = _asset("report.css"), "\n".join(map(_asset, SCRIPTS))
     policy = (
         f"default-src 'none'; style-src '{_source_hash(style)}'; script-src '{_source_hash(script)}'; base-uri 'none'; form-action 'none'"
     )
@@ -111,9 +145,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    words = ("count", "percent", "decimal", "size", "large", "power", "predictor", "seconds", "score", "spread")
-    environment.filters.update({word: getattr(wording, word) for word in words}, gate=wording.gate_value)
-    environment.globals.update(VERDICTS=WORDS, plural=wording.plural)
+    environment.filters.update({word: getattr(wording, word) for word in SAYINGS}, gate=wording.gate_value)
+    environment.tests["hold"] = lambda values, value: value in values
+    environment.globals.update(FRAMEWORKS=FRAMEWORKS, SECTIONS=SECTIONS)
+    environment.globals.update(VERDICTS=WORDS, GROUNDS=wording.GROUNDS, LISTED=LISTED, plural=wording.plural)
     return environment
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 
 from pipeline.config import ProxyConfig, RiskConfig
-from pipeline.report.ledger import TIES, describe_rows, reached_policy
-from pipeline.report.measures import histogram, interval, numbers, share, thin, tidy
+from pipeline.report.ledger import reached_policy
+from pipeline.report.measures import MAX_POINTS, histogram, interval, numbers, share, thin, tidy
+from pipeline.statistics import wilson_interval
 from pipeline.tables import Proxies
 
 MIN_POSITIVES = 50
@@ -25,9 +26,8 @@ def sinks(
     evaluation: Mapping[str, Any],
     proxy: ProxyConfig,
     risk: RiskConfig,
-    num_listed: int,
 ) -> dict[str, Any]:
-    """Return the definition in numbers, scores of the rows that reached the policy, the predictor's checks, and the riskiest clusters."""
+    """Return the definition in numbers, scores of the rows that reached the policy, and the predictor's checks."""
     judged = reached_policy(ledger).filter(pl.col("sink_score").is_not_null())
     supported = judged.filter(pl.col("is_supported"))
     return {
@@ -48,7 +48,6 @@ def sinks(
         "share_unsupported": share(judged.height - supported.height, judged.height),
         "classes": _counts(judged, "sink_class"),
         "scored_by": _counts(judged, "scored_by"),
-        "top": _top(judged, num_listed),
         "ladder": _ladder(proxies),
         "total_flops": tidy(float(proxies["training_flops"].sum()) + float(proxies["signal_flops"].sum())),
         "largest_proxy": int(proxies["num_parameters"].max() or 0) or None,  # type: ignore[arg-type]
@@ -67,12 +66,6 @@ def _counts(rows: pl.DataFrame, column: str) -> list[dict[str, Any]]:
     counted = rows.group_by(column).agg(rows=pl.len(), mean_score=pl.col("sink_score").mean())
     ordered = counted.filter(pl.col(column).is_not_null()).sort(["rows", column], descending=[True, False])
     return [{"name": row[column], "rows": row["rows"], "mean_score": tidy(row["mean_score"])} for row in ordered.iter_rows(named=True)]
-
-
-def _top(judged: pl.DataFrame, limit: int) -> list[dict[str, Any]]:
-    """List clusters by score, one row each: the first member by content hash among those that score highest."""
-    ranked = judged.sort(["sink_score", *TIES], descending=[True, False, False, False])
-    return describe_rows(ranked.unique("cluster_id", keep="first", maintain_order=True).head(limit))
 
 
 def _ladder(proxies: Proxies) -> list[dict[str, Any]]:
@@ -101,7 +94,7 @@ def _evaluation(raw: Mapping[str, Any]) -> dict[str, Any]:
         "num_positive": tidy(raw.get("num_positive")),
         "label_reliability": interval(raw.get("label_reliability")),
         "calibration": {
-            "bins": tidy(numbers(calibration.get("bins"), "predicted", "observed", "count")),
+            "bins": [_calibrated(row) for row in numbers(calibration.get("bins"), "predicted", "observed", "count")],
             "brier_skill": interval(
                 {
                     "value": calibration.get("brier_skill"),
@@ -114,18 +107,56 @@ def _evaluation(raw: Mapping[str, Any]) -> dict[str, Any]:
         "strata": [_stratum(stratum) for stratum in raw.get("strata") or []],
         "gain_over_rival": _with_extras(raw.get("gain_over_rival"), "enough_data"),
         "spearman_gain": _with_extras(raw.get("spearman_gain"), "ceiling", "corrected"),
-        "precision_recall": [
-            {"predictor": str(curve.get("predictor", "")), "points": tidy(thin(curve.get("points") or []))}
-            for curve in raw.get("precision_recall") or []
-        ],
+        "precision_recall": [_curve(curve) for curve in raw.get("precision_recall") or []],
         "duplication_curve": tidy(numbers(raw.get("duplication_curve"), "copies", "memorized")),
         "trajectories": [
             {"group": str(curve.get("group", "")), "points": tidy(thin(curve.get("points") or []))}
             for curve in raw.get("trajectories") or []
         ],
+        "localization": [_localized(row) for row in raw.get("localization") or []],
         "scale_slope": tidy(numbers(raw.get("scale_slope"), "size", "gain")),
+        "hypotheses": [_hypothesis(row) for row in raw.get("hypotheses") or []],
+        "capacity_tax": _capacity(raw.get("capacity_tax") or {}),
         "features": _features(raw.get("features")),
         "notes": [str(note) for note in raw.get("notes") or []],
+    }
+
+
+def _curve(raw: Mapping[str, Any]) -> dict[str, Any]:
+    stratum = str(raw.get("stratum", "all"))
+    # curves of strata are drawn small
+    points = thin(raw.get("points") or [], MAX_POINTS if stratum == "all" else MAX_POINTS // 4)
+    return {"predictor": str(raw.get("predictor", "")), "stratum": stratum, "points": tidy(points)}
+
+
+def _calibrated(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a bin of the reliability diagram with the interval of its observed share."""
+    low, high = wilson_interval(row["observed"] * row["count"], round(row["count"]))
+    return {**tidy(row), "low": tidy(low), "high": tidy(high)}
+
+
+def _localized(raw: Mapping[str, Any]) -> dict[str, Any]:
+    shares = {mask: interval(raw.get(mask)) for mask in ("own", "off", "other")}
+    return {"stratum": str(raw.get("stratum", "")), "num_clusters": tidy(raw.get("num_clusters")), **shares}
+
+
+def _hypothesis(raw: Mapping[str, Any]) -> dict[str, Any]:
+    told = {key: str(raw.get(key, "")) for key in ("claim", "verdict", "unit", "sentence")}
+    return {**told, "found": interval(raw), "line": tidy(raw.get("line")), "num_clusters": tidy(raw.get("num_clusters"))}
+
+
+def _capacity(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return bits by proxy size and, along their line, at the size that scores are for."""
+    keys = ("sink_bits", "all_bits", "sink_share", "capacity_taken_by_sinks", "capacity_filled")
+    planned = raw.get("planned")
+    return {
+        "num_clusters": tidy(raw.get("num_clusters")),
+        "num_sinks": tidy(raw.get("num_sinks")),
+        "bits_per_parameter": tidy(raw.get("bits_per_parameter")),
+        "sizes": [{"size": tidy(row.get("size")), **{key: interval(row.get(key)) for key in keys}} for row in raw.get("sizes") or []],
+        "planned": {"parameters": tidy(planned.get("parameters")), **{key: interval(planned.get(key)) for key in keys[:2]}}
+        if planned
+        else None,
     }
 
 

@@ -67,9 +67,10 @@ def _top(spans: RepeatedSpans, ledger: pl.DataFrame, num_shown: int) -> list[dic
         .sort(["num_documents", "num_holders", "num_bytes", "span_hash"], descending=[True, True, True, False])
         .head(MAX_SPANS * WEIGHED)
     )
-    holders = spans.join(ranked.select("span_hash"), on="span_hash", how="semi").join(ledger.select("doc_id", *TIES), on="doc_id")
-    first = holders.sort(*TIES, "start").unique("span_hash", keep="first", maintain_order=True)
-    placed = ranked.join(first.select("span_hash", "doc_id", "start", "end", *TIES), on="span_hash", how="left", maintain_order="left")
+    holders = spans.join(ranked.select("span_hash"), on="span_hash", how="semi").select("span_hash", "doc_id", "start", "end")
+    named = holders.join(ledger.select("doc_id", "source", "source_id", *TIES), on="doc_id")
+    first = named.sort(*TIES, "doc_id", "start").unique("span_hash", keep="first", maintain_order=True)
+    placed = ranked.join(first, on="span_hash", how="left", maintain_order="left")
     counts = ("num_documents", "num_holders", "num_occurrences", "num_places", "num_words", "num_bytes", "doc_id", "start", "end")
     return [
         {

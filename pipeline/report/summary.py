@@ -13,18 +13,33 @@ from typing import Any
 import polars as pl
 
 from pipeline.config import AuditConfig
+from pipeline.report.applied import Applied, applied, on_applied
 from pipeline.report.changes import changes
 from pipeline.report.duplication import duplication
 from pipeline.report.effects import effects
 from pipeline.report.ledger import LABEL, join_ledger, name, with_tokens
 from pipeline.report.limits import limits, not_examined
 from pipeline.report.measures import tidy
+from pipeline.report.opinion import answers, opinion
 from pipeline.report.references import references
 from pipeline.report.rows import flow
+from pipeline.report.samples import samples
+from pipeline.report.sensitive import sensitive
 from pipeline.report.sinks import sinks
 from pipeline.report.spans import repeated_spans
-from pipeline.report.verdict import judge, opinion
-from pipeline.tables import Clusters, Decisions, DuplicatePairs, Proxies, ReferenceDocuments, Removals, RepeatedSpans, SinkScores
+from pipeline.report.verdict import judge
+from pipeline.tables import (
+    Clusters,
+    Decisions,
+    DuplicatePairs,
+    Languages,
+    Proxies,
+    ReferenceDocuments,
+    Removals,
+    RepeatedSpans,
+    SensitivePatterns,
+    SinkScores,
+)
 
 VERSION = 1
 
@@ -33,14 +48,16 @@ VERSION = 1
 class SummaryInputs:
     """Hold what a summary is made of.
 
-    ids: one row a document with `doc_id, source, source_id, content_hash, num_bytes` and, if known, `num_tokens`.
+    ids: one row a document with `doc_id, source, source_id, content_hash, row_hash, num_bytes` and, if known, `num_tokens`.
     facts: what stages recorded, under `documents, candidates, verification, clusters, removals, samples, scores`; `scores` is the
     predictor's evaluation, or holds it under `evaluation`. Also read when there:
-    `samples.tokens_per_byte`, `planted.recall`, `spans`, `sensitive.kinds`, and `filtered`: what the release did to repeated spans.
-    spans: None where nobody looked for them. references: `name, kind` (files or run), `digest`, `num_documents` of each corpus that was
-    compared with; reference_documents: those of its documents that had to do with one of the corpus.
+    `samples.tokens_per_byte`, `planted.recall`, `spans`, `sensitive`, and `filtered`: what the release did to repeated spans.
+    spans, languages, sensitive: None where nobody looked for them.
+    references: `name, kind` (files or run), `digest`, `num_documents` of each corpus that was compared with; reference_documents: those of
+    its documents that had to do with one of the corpus.
     gates: name, value, low, high, limit, severity, status, meaning (and unit "share" or "count", waiver). verdict: theirs, if drawn.
     timing: stage, seconds, rows, bytes, peak_memory_bytes, was_cached. previous: the last run's summary, to tell what changed.
+    applied: for a run that was decided again, from which and by whose orders.
     """
 
     run: str
@@ -53,6 +70,8 @@ class SummaryInputs:
     decisions: Decisions
     proxies: Proxies
     spans: RepeatedSpans | None = None
+    languages: Languages | None = None
+    sensitive: SensitivePatterns | None = None
     references: Sequence[Mapping[str, Any]] = ()
     reference_documents: ReferenceDocuments | None = None
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -65,6 +84,7 @@ class SummaryInputs:
     digests: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     previous: Mapping[str, Any] | None = None
+    applied: Applied | None = None
 
 
 def build_summary(inputs: SummaryInputs) -> dict[str, Any]:
@@ -73,9 +93,8 @@ def build_summary(inputs: SummaryInputs) -> dict[str, Any]:
     ids, basis = with_tokens(inputs.ids, _tokens_per_byte(facts.get("samples", {})))
     ledger = join_ledger(ids, inputs.clusters, inputs.scores, inputs.decisions, config.release.hold_review)
     scores = facts.get("scores", {})
-    num_clusters, num_top, num_spans, num_near = _allowance(config.report.max_rows, inputs.spans)
     compared = references(inputs.references, inputs.reference_documents, inputs.removals, ledger)
-    repeated = repeated_spans(inputs.spans, ledger, config.dedup, facts.get("filtered"), num_spans)
+    repeated = repeated_spans(inputs.spans, ledger, config.dedup, facts.get("filtered"), config.report.max_rows // 10)
     summary: dict[str, Any] = {
         "version": VERSION,
         "run": inputs.run,
@@ -91,28 +110,32 @@ def build_summary(inputs: SummaryInputs) -> dict[str, Any]:
             config.dedup,
             inputs.band_curve,
             facts,
-            num_clusters,
             repeated,
             compared,
         ),
-        "sinks": sinks(ledger, inputs.proxies, scores.get("evaluation", scores), config.proxy, config.risk, num_top),
-        "decisions": effects(ledger, config.release, num_near),
-        "sensitive": tidy(facts.get("sensitive", {})),
+        "sinks": sinks(ledger, inputs.proxies, scores.get("evaluation", scores), config.proxy, config.risk),
+        "decisions": effects(ledger, config.release, inputs.languages),
+        "samples": samples(
+            ledger, inputs.removals, repeated, inputs.reference_documents, config.release.sink_threshold, config.report.max_rows
+        ),
+        "sensitive": sensitive(inputs.sensitive, ledger, facts.get("sensitive", {})),
         "reproduce": _reproduce(inputs),
         "timing": {"finished": inputs.finished, "stages": tidy(list(inputs.timing))},
     }
+    summary["applied"] = applied(inputs.applied, ids)
     summary["limits"] = limits(summary)
-    summary["opinion"] = opinion(summary)
+    summary["opinion"] = [*opinion(summary), *on_applied(summary["applied"])]
+    summary["answers"] = answers(summary)
     summary["changes"] = changes(summary, inputs.previous)
     return summary
 
 
 def wanted_excerpts(summary: Mapping[str, Any]) -> list[int]:
-    """Return the documents whose text the page would show, ascending: at most `report.max_rows`, none if excerpts are off."""
+    """Return the documents whose text the page would show, ascending: samples, the copies kept instead, spans; none if off."""
     if summary["scope"]["excerpts"] == "none":
         return []
-    listed = (*summary["duplication"]["largest"], *summary["sinks"]["top"], *summary["decisions"]["near_threshold"])
-    return sorted({row["doc_id"] for row in (*listed, *shown_spans(summary))})
+    kept = (row["kept"] for row in summary["samples"] if row["kept"] is not None and row["kept"]["doc_id"] >= 0)
+    return sorted({row["doc_id"] for row in (*summary["samples"], *kept, *shown_spans(summary))})
 
 
 def shown_spans(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -121,13 +144,6 @@ def shown_spans(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if repeated is None or summary["scope"]["excerpts"] == "none":
         return []
     return [span for span in repeated["top"] if span["is_shown"]]
-
-
-def _allowance(max_rows: int, spans: RepeatedSpans | None) -> tuple[int, int, int, int]:
-    """Share the rows that may be shown: a fifth to large clusters, half to high scores, up to a tenth to spans, the rest to undecided."""
-    clusters, top = max_rows // 5, max_rows // 2
-    shown = 0 if spans is None else min(max_rows // 10, spans["span_hash"].n_unique())
-    return clusters, top, shown, max_rows - clusters - top - shown
 
 
 def _tokens_per_byte(samples: Mapping[str, Any]) -> float | None:

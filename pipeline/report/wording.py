@@ -2,10 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 MISSING = "not measured"
+
+GROUNDS = {
+    "review": "predictor abstained",
+    "sink": "high score",
+    "undecided": "undecided score",
+    "near_copy": "least alike copy",
+    "cluster": "large cluster",
+    "span": "repeated passage",
+}
+"""Why a row is among those that a person should look at."""
+
+_CLAIMS = {
+    "rows_balance": ("Every row is accounted for", "exactly"),
+    "filtered_rows": ("Rows are left to train on", "more than"),
+    "source_loss": ("No source loses most of its rows", "at most"),
+    "largest_cluster": ("No single cluster dominates", "at most"),
+    "transitive_only": ("Few rows are tied to a cluster by a chain alone", "at most"),
+    "bucket_cap": ("Few comparisons were left out", "at most"),
+    "outside_support": ("The predictor knows this kind of text", "at most"),
+    "predictor_beats_rival": ("The proxies beat a simple rival", "more than"),
+    "calibration": ("The scores mean what they say", "more than"),
+    "removal_recall": ("Copies that were planted were removed", "at least"),
+    "secrets_in_kept_rows": ("No secrets in kept rows of high risk", "at most"),
+}
+"""What each gate claims, and how its limit bounds the value."""
+_BESIDE = frozenset({"cluster_size", "is_supported", "sink_score", "sink_score_low", "sink_score_high", "jaccard"})
+_EVIDENCE = {
+    "link": "place in its cluster",
+    "stands_for": "copies it stands for",
+    "sink_threshold": "threshold",
+    "containment_removed": "of its shingles in the kept copy",
+    "containment_kept": "of the kept copy's in it",
+}
+"""What a decision's evidence is called, where its own name says too little; what is told beside it already is left out."""
 
 _PREDICTORS = {
     "sink_score": "sink score",
@@ -113,6 +148,42 @@ def score(value: Any) -> str:
 def predictor(name: str) -> str:
     """Say a predictor's name in words."""
     return _PREDICTORS.get(name, name.replace("_", " "))
+
+
+def claim(gate: str) -> str:
+    """Say what a gate claims, in plain words."""
+    return _CLAIMS[gate][0] if gate in _CLAIMS else gate.replace("_", " ").capitalize()
+
+
+def bound(gate: str) -> str:
+    """Say how a gate's limit bounds its value; nothing for a gate of another version."""
+    return _CLAIMS[gate][1] if gate in _CLAIMS else ""
+
+
+def sentence(text: str) -> str:
+    """Say something with a capital and a full stop; nothing stays nothing."""
+    text = text.strip()
+    return text and text[0].upper() + text[1:] + ("" if text.endswith((".", "?", "!", "…")) else ".")
+
+
+def evidence(text: str) -> list[tuple[str, str]]:
+    """Return a decision's evidence as names and values in words, less what stands beside it; what is no JSON object stands as it is."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError:
+        return [("recorded", text)] if text else []
+    if not isinstance(values, dict):
+        return [("recorded", text)]
+    told = {key: value for key, value in values.items() if key not in _BESIDE and value not in (None, "none")}
+    return [(_EVIDENCE.get(key, key.replace("_", " ")), _said(value)) for key, value in told.items()]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return count(value)
+    return decimal(value, 4) if isinstance(value, float) else str(value).replace("_", " ")
 
 
 def plural(number: int, one: str, many: str = "") -> str:

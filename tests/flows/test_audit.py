@@ -2,74 +2,34 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import platform
+import re
+import xml.etree.ElementTree as ET
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import mlcroissant
 import polars as pl
 import pytest
+from datasets import load_dataset
+from huggingface_hub import DatasetCard
 
+import pipeline.report
 from flows.audit import RunResult, run_audit
 from flows.copies import run_copies
 from flows.look import explain_document, verify_dataset
 from pipeline.config import AuditConfig, GuardsConfig, parse_config
 from pipeline.errors import ConfigError, GuardError, InputError, IntegrityError
 from pipeline.release.explanation import Explanation
-
-NUM_ROWS = 400
-MARKER = "zanzibar"  # stands in every text and so must stand in no log
-
-
-def _rows() -> list[dict[str, str]]:
-    corpus = pl.concat(pl.read_parquet(path) for path in sorted(Path("data/samples/corpus").glob("*.parquet")))
-    few = corpus.filter(pl.col("text").str.len_bytes() < 1500).sort("id").sample(NUM_ROWS - 7, seed=1).select("id", "text", "source")
-    rows = few.with_columns(text=pl.col("text") + f" {MARKER}").to_dicts()
-    copies = [{**rows[0], "id": "copy-0"}, {**rows[0], "id": "copy-1"}, {**rows[1], "id": "copy-2"}]
-    return [*rows, *copies, *_chain(), {"id": "blank", "text": " ", "source": "planted"}]
-
-
-def _chain() -> list[dict[str, str]]:
-    """Return three texts of which the middle one, the shortest, is a copy of both others, which are none of each other (Jaccard .76)."""
-    words = [f"word{number}" for number in range(1000, 1112)]
-    runs = {"left": ["longer" * 3, *words[1:100]], "middle": words[6:106], "right": [*words[12:111], "longer" * 3]}
-    return [{"id": name, "text": " ".join([*run, MARKER]), "source": "planted"} for name, run in runs.items()]
-
-
-def _config(folder: Path, corpus: Path) -> AuditConfig:
-    return parse_config(
-        {
-            "name": "small",
-            "input": {"paths": [str(corpus)]},
-            "dedup": {"max_copies": 2},
-            "proxy": {
-                "vocab_size": 400,
-                "context": 32,
-                "prompt_tokens": 8,
-                "suffix_tokens": 8,
-                "token_budget": 6000,
-                "ladder": [1, 2, 3],
-                "epochs": 1,
-                "max_scored_tokens": 32,
-            },
-            "risk": {"num_bootstrap": 10},
-            "runtime": {name: str(folder / name) for name in ("ledger", "filtered", "reports")},
-        }
-    )
-
-
-def _write(folder: Path, pieces: list[list[dict[str, str]]]) -> Path:
-    folder.mkdir()
-    for number, rows in enumerate(pieces):
-        pl.DataFrame(rows).write_parquet(folder / f"{'ba'[number % 2]}{number}.parquet")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def audited(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[AuditConfig, RunResult]:
-    folder = tmp_path_factory.mktemp("audit")
-    rows = _rows()
-    config = _config(folder, _write(folder / "corpus", [rows[:250], rows[250:]]))
-    return config, run_audit(config, quiet=True)
+from tests.flows.small_corpus import MARKER, NUM_ROWS
+from tests.flows.small_corpus import chain as _chain
+from tests.flows.small_corpus import config as _config
+from tests.flows.small_corpus import rows as _rows
+from tests.flows.small_corpus import write as _write
 
 
 def _summary(result: RunResult) -> dict[str, Any]:
@@ -140,6 +100,81 @@ def test_neither_logs_nor_summary_hold_corpus_text(audited: tuple[AuditConfig, R
     reports = Path(audited[1].report).parent
     for name in ("log.jsonl", "summary.json", "summary.md", "environment.json"):
         assert MARKER not in (reports / name).read_text()
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in _strings(item)]
+    return [text for item in value for text in _strings(item)] if isinstance(value, list) else [value] if isinstance(value, str) else []
+
+
+def test_neither_log_nor_environment_tell_where_or_by_whom_it_ran(audited: tuple[AuditConfig, RunResult]) -> None:
+    """Values are numbers, names, digests and versions: no path, host name or user name."""
+    config, result = audited
+    reports = Path(result.report).parent
+    environment = json.loads((reports / "environment.json").read_text())
+    assert environment.keys() == {"python", "system", "processor", "cores", "memory_bytes", "packages"}
+    log = [json.loads(line) for line in (reports / "log.jsonl").read_text().splitlines()]
+    told = [*_strings(log), *_strings(environment)]
+    assert all(re.fullmatch(r"[\w.:+-]+", text) for text in _strings(log))
+    secret = {platform.node(), getpass.getuser(), str(Path.home()), str(Path(config.runtime.ledger).parent)}
+    assert not [text for text in told for word in secret if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text)]
+
+
+def test_the_summary_fits_its_schema(audited: tuple[AuditConfig, RunResult]) -> None:
+    """That of a real run, property for property."""
+    schema = json.loads((Path(pipeline.report.__path__[0]) / "summary.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(_summary(audited[1]))
+
+
+@pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated", "ignore:The inplace keyword in DataFrame.reset_index")
+def test_a_run_leaves_records_for_other_systems(audited: tuple[AuditConfig, RunResult]) -> None:
+    """JUnit counts the summary's gates; Croissant's rows are the filtered rows; OpenLineage names input and output."""
+    config, result = audited
+    reports, summary = Path(result.report).parent, _summary(audited[1])
+    suite = ET.fromstring((reports / "gates.junit.xml").read_bytes())[0]
+    assert [case.attrib["name"] for case in suite.iter("testcase")] == [gate["name"] for gate in summary["gates"]["gates"]]
+    assert (reports / "croissant.json").read_bytes() == (Path(result.filtered) / "croissant.json").read_bytes()
+    records = list(mlcroissant.Dataset(jsonld=Path(result.filtered) / "croissant.json").records("default"))
+    kept = pl.read_parquet(Path(result.filtered) / "data")
+    assert [record["default/text"].decode() for record in records] == kept["text"].to_list()
+    event = json.loads((reports / "openlineage.json").read_text())
+    assert (event["eventType"], event["inputs"][0]["name"]) == ("COMPLETE", config.input.paths[0])
+    assert event["outputs"][0]["name"] == result.filtered
+    assert event["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == result.rows_out == kept.height
+
+
+def test_the_card_is_read_with_the_data(audited: tuple[AuditConfig, RunResult], tmp_path: Path) -> None:
+    """The folder loads under the card's front matter, and the card says what was guessed of languages and not examined."""
+    card = DatasetCard.load(Path(audited[1].filtered) / "README.md")
+    rows = load_dataset(audited[1].filtered, split="train", cache_dir=str(tmp_path))
+    assert rows.num_rows == audited[1].rows_out
+    assert "en" in card.data.language
+    assert "## What the audit did not examine" in card.text
+
+
+def test_a_waiver_holds_until_its_day_is_past(audited: tuple[AuditConfig, RunResult], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The day after, the same audit is another run, which ends; what was published stands, and no longer verifies as good enough."""
+    raw = audited[0].model_dump(mode="json")
+    waiver = {"gate": "largest_cluster", "until": "2027-01-31", "approver": "R. Roe", "reason": "templates"}
+    release = {"max_cluster_share": 0.0, "guards": {"largest_cluster": "abort"}, "waivers": [waiver]}
+    waived = parse_config({**raw, "name": "waived", "release": {**raw["release"], **release}})
+    monkeypatch.setattr("flows.run.this_day", lambda: date(2027, 1, 31))
+    result = run_audit(waived, quiet=True)
+    assert run_audit(waived, quiet=True) == result
+    assert result.verdict != "FAIL"
+    page, markdown = Path(result.report).read_text(), (Path(result.report).parent / "summary.md").read_text()
+    assert "by R. Roe. Reason: templates" in page
+    assert "by R. Roe: templates" in markdown
+    assert verify_dataset(result.filtered, "warn", date(2027, 1, 31))["waived"] == {"largest_cluster": "2027-01-31"}
+    monkeypatch.setattr("flows.run.this_day", lambda: date(2027, 2, 1))
+    with pytest.raises(GuardError, match="largest_cluster"):
+        run_audit(waived, quiet=True)
+    assert verify_dataset(result.filtered, "any", date(2027, 2, 1))["verdict"] == result.verdict
+    with pytest.raises(IntegrityError, match=r"largest_cluster until 2027-01-31 by R\. Roe"):
+        verify_dataset(result.filtered, "warn", date(2027, 2, 1))
+    listed = (Path(audited[0].runtime.reports) / "index.html").read_text()
+    assert "1 waived" in listed
 
 
 def test_the_order_of_files_changes_no_byte(audited: tuple[AuditConfig, RunResult], tmp_path: Path) -> None:

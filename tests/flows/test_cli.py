@@ -56,3 +56,11 @@ def test_verify_of_no_dataset_fails(tmp_path: Path) -> None:
     done = _run("verify", str(tmp_path))
     assert done.returncode == 1
     assert "_SUCCESS" in done.stderr
+
+
+def test_what_cannot_be_decided_again_is_a_usage_error(tmp_path: Path) -> None:
+    """A run that is not there, and a circulation that is not said: exit code 2 and what to write instead."""
+    unknown = _run("apply", "nowhere", "--set", "release.policy=review", "--ledger", str(tmp_path))
+    assert (unknown.returncode, "no finished run of that name; in nowhere" in unknown.stderr) == (2, True)
+    unsaid = _run("report", "nowhere")
+    assert (unsaid.returncode, "--excerpts" in unsaid.stderr) == (2, True)

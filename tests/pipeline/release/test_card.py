@@ -1,24 +1,30 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
+from huggingface_hub import DatasetCard
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pipeline.config import ReleaseConfig
+from pipeline.config import ReleaseConfig, WaiverConfig
 from pipeline.release.card import escape, render_card
+from pipeline.release.datasheet import OPEN, QUESTIONS
 from pipeline.release.decisions import placed_spans
 from pipeline.release.filtering import FilteredData, filter_documents
 from pipeline.release.gates import judge
+from pipeline.release.waivers import waive
 from pipeline.store import Part
+from pipeline.tables import LANGUAGES
 
+TODAY = date(2027, 1, 1)
 HOSTILE = "<script>alert(1)</script> | [x](javascript:y) \n---\n`code` {{ 7*7 }} *b* https://a.example \u202e"
 
 
@@ -29,25 +35,56 @@ def card(kit: Any) -> str:
     decisions = ledger.decide(config, with_pairs=False)
     filtered = FilteredData("x", (Part("data/train-00000-of-00001.parquet", 2, 9, "d"),), ("text", HOSTILE, "sink_weight"))
     gates = judge(ledger.ids, ledger.clusters, ledger.scores, decisions, {"web": 1, HOSTILE: 1}, config)
-    return render_card("demo", ledger.ids, decisions, filtered, gates, {"input_digest": "abc", "note": HOSTILE}, config)
+    gates = waive(gates, [WaiverConfig(gate="largest_cluster", until=date(2027, 1, 31), approver="R. <b>Roe</b>", reason="`known`")], TODAY)
+    languages = LANGUAGES.check(pl.DataFrame({"doc_id": [0, 1, 2, 3], "language": ["en", "en", "und", "de"], "confidence": [1.0] * 4}))
+    parents = {"input_digest": "abc", "note": HOSTILE}
+    return render_card("demo", ledger.ids, decisions, filtered, gates, parents, config, "text", languages, [f"Truth. {HOSTILE}"])
 
 
 def test_the_front_matter_is_what_dataset_tools_read(card: str) -> None:
-    """One configuration whose data files are the shards."""
-    _, front, _ = card.split("---\n", 2)
-    described = yaml.safe_load(front)
-    assert described["configs"] == [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}]
-    assert described["size_categories"] == ["n<1K"]
+    """One configuration whose data files are the shards, and the languages that were guessed; no licence, since none was named."""
+    data = DatasetCard(card).data.to_dict()  # type: ignore[no-untyped-call]
+    assert data["configs"] == [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}]
+    assert (data["size_categories"], data["language"]) == (["n<1K"], ["de", "en"])
+    assert "license" not in data
+
+
+def test_every_heading_of_a_datasheet_is_there(card: str) -> None:
+    """In the order of Gebru et al., each with what only a person can answer left open beneath it."""
+    body = DatasetCard(card).text
+    places = [body.index(f"\n## {heading}\n") for heading in QUESTIONS]
+    assert places == sorted(places)
+    for start, end in zip(places, [*places[1:], len(body)], strict=True):
+        assert OPEN in body[start:end]
+
+
+def test_waivers_languages_and_what_was_not_done_are_told(card: str) -> None:
+    """Who waived what and why, rows by guessed language, and the sentences about what nobody examined."""
+    assert "- Waiver of largest_cluster (not needed when this was written), until 2027-01-31, by R. &#60;b&#62;Roe" in card
+    assert "| en | 2 | 1 |" in card
+    assert "| und | 1 | 0 |" in card
+    assert "## What the audit did not examine\n\n- Truth. &#60;script" in card
+
+
+def test_a_licence_is_what_the_user_named(kit: Any) -> None:
+    """In the front matter as it is, in the text escaped; without one the card says that a person has to."""
+    ledger = kit.ledger([kit.Doc(0)])
+    config = ReleaseConfig(license="cc-by-4.0")
+    decisions, filtered = ledger.decide(config, with_pairs=False), FilteredData("x", (), ("text",))
+    card = render_card("demo", ledger.ids, decisions, filtered, [], {}, config)
+    assert DatasetCard(card).data.get("license") == "cc-by-4.0"
+    assert "Licence, as the user of the audit named it: cc-by-4&#46;0." in card
+    assert f"Licence: {OPEN}" in render_card("demo", ledger.ids, decisions, filtered, [], {}, ReleaseConfig())
 
 
 def test_the_card_counts_and_leaves_open_what_only_a_person_knows(card: str) -> None:
-    """Rows by reason and source, every gate, the weight's meaning, and six open headings."""
+    """Rows by reason and source, every gate, the weight's meaning; every open question, and the licence."""
     assert "4 rows went in, 2 are here" in card
     assert "| drop | empty | 1 | no |" in card
     assert "| downweight | sink_risk | 1 | yes |" in card
     assert "| removal_recall | not measured |" in card
     assert "`sink_weight` is the training weight" in card
-    assert card.count("_To be completed by a person._") == 6
+    assert card.count(OPEN) == sum(map(len, QUESTIONS.values())) + 1
 
 
 def _masked(kit: Any, folder: Path, policy: str = "mask") -> tuple[str, list[dict[str, Any]]]:
@@ -64,10 +101,14 @@ def _masked(kit: Any, folder: Path, policy: str = "mask") -> tuple[str, list[dic
     return card, pq.read_table(folder / "out" / filtered.shards[0].path).to_pylist()
 
 
+def _code(card: str, word: str) -> list[str]:
+    return [block for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if word in block]
+
+
 def test_the_loss_mask_of_the_card_leaves_out_the_masked_spans(kit: Any, tmp_path: Path) -> None:
     """Run as printed on every released row: the tokens that count are those which touch no masked byte."""
     card, rows = _masked(kit, tmp_path)
-    (code,) = [block for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if "loss_mask" in block]
+    (code,) = _code(card, "loss_mask")
 
     def tokenizer(text: str, return_offsets_mapping: bool) -> dict[str, Any]:
         found = list(re.finditer(r"\s?\w+|\W", text))  # a token begins with the blank before its word
@@ -108,7 +149,7 @@ def test_hostile_names_show_as_they_are_and_mark_up_nothing(card: str) -> None:
     assert "<hr" not in rendered
     assert "&lt;script&gt;alert(1)&lt;/script&gt; | [x](javascript:y)" in rendered
     assert "\u202e" not in rendered
-    assert rendered.count("<em>") == 6
+    assert rendered.count("<em>") == card.count(OPEN)
 
 
 @given(st.text())

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.config import ReleaseConfig
+from pipeline.config import GatesConfig, GuardsConfig, ReleaseConfig
 from pipeline.release.gate import Gate, Measure, measured, verdict_of
 from pipeline.release.gates import judge
 
@@ -144,3 +144,58 @@ def test_recall_on_planted_copies_is_judged_by_its_lower_bound(kit: Any, measure
     gate = _judged(kit, [kit.Doc(0)], removal_recall=measure)["removal_recall"]
     assert (gate.status, gate.limit, gate.severity) == (status, 0.95, "warn")
     assert gate.value == (None if measure is None or status == "not_measured" else measure.value)
+
+
+def test_every_gate_has_a_severity_but_the_two_proofs(kit: Any) -> None:
+    """Names in the configuration and names that are judged are the same set."""
+    gates = _judged(kit, [kit.Doc(0)])
+    assert set(gates) == {*GuardsConfig.model_fields, *GatesConfig.model_fields, "rows_balance", "filtered_rows"}
+
+
+@pytest.mark.parametrize(
+    ("severity", "status", "told"), [("off", "not_measured", "off"), ("warn", "warn", "warn"), ("fail", "fail", "error")]
+)
+def test_a_gate_that_does_not_hold_does_what_its_severity_says(kit: Any, severity: str, status: str, told: str) -> None:
+    """Each of the five, exceeded; a gate that is off says where it was switched off and keeps its value."""
+    docs = [kit.Doc(number, score=(0.0, 0.0, number >= 10)) for number in range(40)]
+    estimate = Measure(-0.2, -0.3, -0.1, 200)
+    config = ReleaseConfig(gates=GatesConfig(**dict.fromkeys(GatesConfig.model_fields, severity)))
+    gates = _judged(
+        kit, docs, config=config, rival_margin=estimate, brier_skill=estimate, removal_recall=Measure(0.5, 0.4, 0.6, 200), kept_secrets=3
+    )
+    for name in GatesConfig.model_fields:
+        assert (gates[name].status, gates[name].severity) == (status, told), name
+        assert gates[name].value is not None
+        assert (f"release.gates.{name} is off" in gates[name].meaning) == (severity == "off")
+
+
+def test_a_gate_that_holds_passes_whatever_its_severity(kit: Any) -> None:
+    """`fail` does not fail what holds."""
+    config = ReleaseConfig(gates=GatesConfig(**dict.fromkeys(GatesConfig.model_fields, "fail")))
+    gates = _judged(kit, [kit.Doc(number) for number in range(30)], config=config, kept_secrets=0)
+    assert {gates[name].status for name in ("outside_support", "secrets_in_kept_rows")} == {"pass"}
+    assert verdict_of(list(gates.values())) == "PASS"
+
+
+def test_limits_are_settings(kit: Any) -> None:
+    """Secrets, the rival's margin, the Brier skill and the planted pairs needed are judged by what the user set."""
+    estimate = Measure(0.2, 0.1, 0.3, 200)
+    config = ReleaseConfig(max_kept_secrets=3, min_rival_margin=0.15, min_brier_skill=0.05, min_gate_plants=300)
+    gates = _judged(
+        kit,
+        [kit.Doc(0)],
+        config=config,
+        rival_margin=estimate,
+        brier_skill=estimate,
+        removal_recall=Measure(1, 0.99, 1, 200),
+        kept_secrets=3,
+    )
+    told = {
+        name: (gates[name].status, gates[name].limit, gates[name].min_n) for name in GatesConfig.model_fields if name != "outside_support"
+    }
+    assert told == {
+        "secrets_in_kept_rows": ("pass", 3.0, 0),
+        "predictor_beats_rival": ("warn", 0.15, 150),
+        "calibration": ("pass", 0.05, 50),
+        "removal_recall": ("not_measured", 0.95, 300),
+    }

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import GuardsConfig, ReleaseConfig
+from pipeline.config import GuardsConfig, ReleaseConfig, WaiverConfig
 from pipeline.errors import GuardError
 from pipeline.release.decisions import is_released
 from pipeline.release.gate import Gate, verdict_of
 from pipeline.release.gates import judge
 from pipeline.release.guards import SETTINGS, judge_guards, stop_if_exceeded
+from pipeline.release.waivers import waive
 
 ALL = dict.fromkeys(SETTINGS, "abort")
 
@@ -119,3 +121,13 @@ def test_a_template_that_chains_and_a_bucket_that_was_capped_stop_the_run(kit: A
     assert f"in largest_cluster of cluster {cluster}, transitive_only, bucket_cap" in message
     assert "got 50.00%," in message
     assert "release.max_cluster_share, release.max_transitive_share, release.max_skipped_share" in message
+
+
+def test_a_waived_guard_stops_nothing_until_its_day_is_past(kit: Any) -> None:
+    """The same corpus is stopped on the day after."""
+    config = ReleaseConfig(guards=GuardsConfig(**ALL), max_cluster_share=0.1, max_source_loss=1.0)
+    guards = list(_guards(kit.ledger([kit.Doc(0)] * 30 + [kit.Doc(number) for number in range(1, 71)]), config).values())
+    waiver = WaiverConfig(gate="largest_cluster", until=date(2027, 1, 31), approver="R. Roe", reason="templates")
+    stop_if_exceeded(waive(guards, [waiver], date(2027, 1, 31)), config)
+    with pytest.raises(GuardError, match="largest_cluster"):
+        stop_if_exceeded(waive(guards, [waiver], date(2027, 2, 1)), config)

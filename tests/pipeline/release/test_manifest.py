@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,40 @@ def test_the_same_parents_give_the_same_bytes(kit: Any, tmp_path: Path) -> None:
         publish_release(_sealed(kit, tmp_path / place, str(release)), str(release))
         contents.append({str(path.relative_to(release)): path.read_bytes() for path in release.rglob("*") if path.is_file()})
     assert contents[0] == contents[1]
+
+
+WAIVER = {"until": "2027-01-31", "approver": "R. Roe", "reason": "templates", "state": "in_force", "waived": "warn"}
+
+
+@pytest.mark.parametrize(("waived", "verdict", "is_enough"), [("warn", "WARN", {"warn", "any"}), ("fail", "FAIL", {"any"})])
+def test_a_verdict_ends_with_the_waivers_that_it_rests_on(kit: Any, tmp_path: Path, waived: str, verdict: str, is_enough: set[str]) -> None:
+    """Up to the last day a waived gate is a pass; afterwards the release is worth what it is without, and the error says by whose word."""
+    gate = Gate("source_loss", 0.9, None, None, 0.8, "warn", "waived", "share of rows", waiver={**WAIVER, "waived": waived})
+    release = str(tmp_path / "filtered" / "demo" / "run-1")
+    publish_release(_sealed(kit, tmp_path, release, gate), release)
+    assert verify_release(release, "pass").manifest.verdict == "PASS"
+    assert verify_release(release, "pass", date(2027, 1, 31)).num_rows == 5
+    for require in ("pass", "warn", "any"):
+        if require in is_enough:
+            verify_release(release, require, date(2027, 2, 1))
+            continue
+        words = (
+            f"1 waiver.* past their last day: source_loss until 2027-01-31 by R. Roe.*wanted {require.upper()}; got {verdict} on 2027-02-01"
+        )
+        with pytest.raises(IntegrityError, match=words):
+            verify_release(release, require, date(2027, 2, 1))
+
+
+def test_croissant_is_part_of_the_release(kit: Any, tmp_path: Path) -> None:
+    """It is in the manifest, so that a changed description is found, too."""
+    release = tmp_path / "filtered" / "demo" / "run-1"
+    staging = staging_folder(str(release))
+    ledger = kit.ledger([kit.Doc(0)])
+    documents = kit.store(str(tmp_path / "documents"), ledger.ids, pa.table({"text": ["a"]}), "text")
+    filtered = filter_documents(documents, ledger.decide(ReleaseConfig(), with_pairs=False), staging, ReleaseConfig())
+    seal(filtered, "demo", "# card\n", [PASSED], PARENTS, "{}\n")
+    publish_release(staging, str(release))
+    assert "croissant.json" in [part.path for part in verify_release(str(release)).manifest.files]
+    (release / "croissant.json").write_text("{ }\n")
+    with pytest.raises(IntegrityError, match=r"croissant\.json has changed"):
+        verify_release(str(release))

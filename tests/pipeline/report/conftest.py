@@ -19,7 +19,7 @@ HOSTILE = (
     "<script>document.title='owned'</script>",
     "</style><img src=x onerror=alert(1)>",
     '"><a href="javascript:alert(1)">click</a>',
-    "{{7*7}} {% for x in y %} ${7*7} <%= 7*7 %>",
+    "{{7907*7919}} {% for x in y %} ${7907*7919} <%= 7907*7919 %>",
     "\x1b[31mred\x1b[0m \x07 bell",
     "price \u202e0001\u202c and a\u200bb \u2066iso\u2069",
     "</script><svg onload=alert(2)></title></textarea>",
@@ -67,6 +67,7 @@ def synthetic_inputs(num_rows: int = 4_000, seed: int = 7, evaluated: bool = Tru
             "source": rng.choice(SOURCES, num_rows, p=[0.41, 0.2, 0.14, 0.09, 0.08, 0.05, 0.03]),
             "source_id": [f"part-{i % 7}.jsonl:{i}" for i in range(num_rows)],
             "content_hash": pl.Series(hashes, dtype=pl.Binary),
+            "row_hash": pl.Series([number.to_bytes(16, "big") for number in range(num_rows)], dtype=pl.Binary),
             "num_bytes": rng.lognormal(7, 1, num_rows).astype(np.int64),
         }
     )
@@ -83,6 +84,8 @@ def synthetic_inputs(num_rows: int = 4_000, seed: int = 7, evaluated: bool = Tru
         scores=scores,
         decisions=_decisions(ids, removals, scores, config),
         proxies=_proxies(),
+        languages=_languages(ids) if evaluated else None,
+        sensitive=_sensitive(ids) if evaluated else None,
         facts=_facts(evaluated),
         gates=GATES,
         band_curve=[(s / 100, 1 - (1 - (s / 100) ** 8) ** 16) for s in range(101)],
@@ -242,6 +245,25 @@ def _decisions(ids: pl.DataFrame, removals: tables.Removals, scores: tables.Sink
     return tables.DECISIONS.check(frame.select(list(tables.DECISIONS.columns)).sort("doc_id"))
 
 
+def _languages(ids: pl.DataFrame) -> tables.Languages:
+    guess = (
+        pl.when(pl.col("doc_id") % 29 == 3).then(pl.lit("und")).when(pl.col("doc_id") % 7 == 1).then(pl.lit("de")).otherwise(pl.lit("en"))
+    )
+    frame = ids.select("doc_id", language=guess)
+    return tables.LANGUAGES.check(frame.with_columns(confidence=pl.when(pl.col("language") == "und").then(0.0).otherwise(0.9)))
+
+
+def _sensitive(ids: pl.DataFrame) -> tables.SensitivePatterns:
+    """Return what was found in every fifth row: e-mail addresses in most, a cloud key in some, nothing in the rest."""
+    seen = ids.filter(pl.col("doc_id") % 5 == 0).select("doc_id", is_high_risk=pl.col("doc_id") % 10 == 0)
+    found = [
+        seen.filter(pl.col("doc_id") % 3 == rest).with_columns(kind=pl.lit(kind, dtype=pl.String), count=pl.lit(count, dtype=pl.Int64))
+        for rest, kind, count in ((0, "email_address", 2), (1, "nothing", 0), (2, "phone_number", 1))
+    ]
+    keys = seen.filter(pl.col("doc_id") % 105 == 0).with_columns(kind=pl.lit("cloud_key"), count=pl.lit(3, dtype=pl.Int64))
+    return tables.SENSITIVE_PATTERNS.check(pl.concat([*found, keys]).sort("doc_id", "kind"))
+
+
 def _proxies() -> tables.Proxies:
     rows = [
         {
@@ -280,7 +302,15 @@ def _facts(evaluated: bool) -> dict[str, dict[str, Any]]:
     if evaluated:
         facts["scores"] = _evaluation()
         facts["planted"] = _planted()
-        facts["sensitive"] = {"kinds": {"email address": 12, "private key": 1}}
+        facts["sensitive"] = {
+            "num_high_risk": 1_700,
+            "num_released": 3_100,
+            "num_characters": 5_400_321,
+            "num_cut": 3,
+            "max_characters": 100_000,
+            "phone_region": "",
+            "detectors": {"detect-secrets": "1.5.0", "phonenumbers": "9.0.1", "python-stdnum": "2.2"},
+        }
     return facts
 
 
@@ -311,6 +341,9 @@ def _planted() -> dict[str, Any]:
         "bins": bins,
         "sweep": sweep,
     }
+
+
+BITS = ("sink_bits", "all_bits", "sink_share", "capacity_taken_by_sinks", "capacity_filled")
 
 
 def _evaluation() -> dict[str, Any]:
@@ -354,7 +387,8 @@ def _evaluation() -> dict[str, Any]:
         "gain_over_rival": {"value": 0.09, "low": 0.03, "high": 0.15},
         "spearman_gain": {"value": 0.62, "low": 0.55, "high": 0.68},
         "precision_recall": [
-            {"predictor": n, "points": [[r / 100, max(0.12, p * (1 - (r / 100) ** k))] for r in range(1, 101)]}
+            {"stratum": stratum, "predictor": n, "points": [[r / 100, max(base, p * (1 - (r / 100) ** k))] for r in range(1, 101)]}
+            for stratum, base in (("all", 0.12), ("copies 1", 0.06), ("copies 2-5", 0.25), ("copies over 20", 1.0))
             for n, p, k in zip(names, (0.97, 0.9, 0.75, 0.4), (2.2, 1.6, 1.2, 0.7), strict=True)
         ],
         "duplication_curve": [
@@ -375,6 +409,43 @@ def _evaluation() -> dict[str, Any]:
         "scale_slope": [
             {"size": s, "gain": g, "low": g - 0.06, "high": g + 0.06} for s, g in ((20_000, 0.21), (80_000, 0.34), (320_000, 0.52))
         ],
+        "hypotheses": [
+            {
+                "claim": "duplication accelerates memorization",
+                "verdict": "supported",
+                "unit": "nats per token a doubling of copies",
+                "sentence": "Duplication accelerates memorization: supported on this corpus.",
+                "value": 0.31,
+                "low": 0.27,
+                "high": 0.35,
+                "line": 0.0,
+                "num_clusters": 1_204,
+            },
+            {
+                "claim": "memorization grows with model size",
+                "verdict": "not enough data",
+                "unit": "nats",
+                "sentence": "...",
+                "num_clusters": 12,
+            },
+        ],
+        "capacity_tax": {
+            "num_clusters": 1_204,
+            "num_sinks": 143,
+            "bits_per_parameter": 3.6,
+            "sizes": [
+                {
+                    "size": s,
+                    **{key: {"value": v, "low": 0.9 * v, "high": 1.1 * v} for key, v in zip(BITS, (b, 3 * b, 0.33, 0.2, 0.6), strict=True)},
+                }
+                for s, b in ((20_000, 14_000.0), (80_000, 40_000.0))
+            ],
+            "planned": {
+                "parameters": 1e7,
+                "sink_bits": {"value": 2e6, "low": 1e6, "high": 3e6},
+                "all_bits": {"value": 5e6, "low": 4e6, "high": 6e6},
+            },
+        },
         "features": [
             {"name": "log2_copies", "importance": 0.41},
             {"name": "absorption", "importance": 0.22},

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.report.evidence_figures import calibration, precision_recall, trajectories
-from pipeline.report.figures import row_flow, source_overlap, what_if
+from pipeline.report.evidence_figures import calibration, precision_recall, precision_recall_by_copies, scale_slope, trajectories
+from pipeline.report.figures import row_flow, shift, source_overlap, what_if
 from pipeline.report.measures import MAX_POINTS, histogram, interval, thin, tidy
 from pipeline.report.plot import Scale, linear, logarithmic
 from pipeline.report.render import draw_figures
@@ -28,9 +28,9 @@ def summary(make_inputs: MakeInputs) -> dict[str, Any]:
 
 
 def test_every_chart_has_words_data_and_bounded_shapes(summary: dict[str, Any]) -> None:
-    """All thirteen charts are drawn, each with a title, a finding and a table whose rows fit its columns."""
+    """All seventeen charts are drawn, each with a title, a finding and a table whose rows fit its columns."""
     figures = draw_figures(summary)
-    assert len(figures) == 13
+    assert len(figures) == 17
     for figure in figures.values():
         assert figure is not None
         assert figure.title
@@ -68,7 +68,7 @@ def test_bars_are_as_long_as_their_rows(summary: dict[str, Any]) -> None:
 
 def test_hostile_source_names_stay_text(summary: dict[str, Any]) -> None:
     """A chart keeps names as text of a shape, never as markup."""
-    copies = {**summary["duplication"], "overlap": {"sources": ["<b>", "x"], "rows": [[1, 2], [0, 3]]}}
+    copies = {**summary["duplication"], "overlap": {"sources": ["<b>", "x"], "rows": [[1, 2], [0, 3]], "num_rows": 6, "num_across": 2}}
     figure = source_overlap(copies)
     assert figure is not None
     assert "<b>" in {shape.text for shape in figure.shapes}
@@ -77,7 +77,8 @@ def test_hostile_source_names_stay_text(summary: dict[str, Any]) -> None:
 def test_long_curves_are_binned(summary: dict[str, Any]) -> None:
     """Five thousand points of a curve are drawn as at most two hundred, in the table as about forty."""
     points = [[i / 5_000, 1 - i / 5_000] for i in range(5_000)]
-    evaluation = {**summary["sinks"]["evaluation"], "precision_recall": [{"predictor": "p", "points": thin(points)}]}
+    curve = {"predictor": "p", "stratum": "all", "points": thin(points)}
+    evaluation = {**summary["sinks"]["evaluation"], "precision_recall": [curve]}
     figure = precision_recall(evaluation)
     assert figure is not None
     path = next(shape for shape in figure.shapes if shape.attributes["class"] == "line s1" and shape.tag == "path")
@@ -91,6 +92,48 @@ def test_partial_evaluations_are_drawn_or_left_out(summary: dict[str, Any]) -> N
     assert trajectories(bare) is not None
     assert calibration({"calibration": {"bins": []}}) is None
     assert what_if({**summary["decisions"], "what_if": []}) is None
+
+
+def test_strata_are_drawn_where_they_hold_both_kinds(summary: dict[str, Any]) -> None:
+    """Strata of copies stand side by side; one in which every cluster is memorized has no ranking to show, nor has the pooled one."""
+    figure = precision_recall_by_copies(summary["sinks"]["evaluation"])
+    assert figure is not None
+    assert {row[0] for row in figure.rows} == {"copies 1", "copies 2-5"}
+    assert [shape.text for shape in figure.shapes if shape.attributes["class"] == "row"] == ["copies 1", "copies 2-5"]
+
+
+def test_the_target_stands_on_the_scale_slope(summary: dict[str, Any]) -> None:
+    """The size that scores are for is drawn to scale, to the right of all that was measured."""
+    figure = scale_slope(summary["sinks"]["evaluation"], 1e7)
+    assert figure is not None
+    (rule,) = (shape for shape in figure.shapes if shape.attributes["class"] == "rule")
+    marks = [float(shape.attributes["cx"]) for shape in figure.shapes if shape.tag == "circle"]
+    assert max(marks) < float(rule.attributes["x1"])
+    assert "nothing was measured" in figure.finding
+
+
+def test_calibration_has_the_interval_of_every_bin(summary: dict[str, Any]) -> None:
+    """Each observed share lies within its Wilson interval, which is narrower where there are more clusters."""
+    bins = summary["sinks"]["evaluation"]["calibration"]["bins"]
+    assert all(0 <= bin_["low"] <= bin_["observed"] <= bin_["high"] <= 1 for bin_ in bins)
+    assert bins[0]["high"] - bins[0]["low"] < bins[-1]["high"] - bins[-1]["low"]
+    assert calibration(summary["sinks"]["evaluation"]) is not None
+
+
+def test_many_groups_are_drawn_in_part_and_told_whole(summary: dict[str, Any]) -> None:
+    """Of forty groups twelve are drawn and the finding says so; the table beside has them all."""
+    group = {"rows": 5, "effective": 4.0, "share_before": 0.025, "share_after": 0.03}
+    figure = shift([{"name": f"s{number}", **group} for number in range(40)], "language")
+    assert figure is not None
+    assert "The first 12 of 40 are drawn." in figure.finding
+    assert len(figure.rows) == 40
+
+
+def test_tokens_on_the_what_if_curve_give_way_to_bytes(summary: dict[str, Any]) -> None:
+    """The curve is drawn over tokens; where a corpus has none counted, over bytes, and says which."""
+    assert "of the tokens" in str(what_if(summary["decisions"]))
+    rows = [{**row, "tokens": None, "share_tokens": None} for row in summary["decisions"]["what_if"]]
+    assert "of the bytes" in str(what_if({**summary["decisions"], "what_if": rows}))
 
 
 @given(st.lists(FINITE, min_size=1), st.floats(0, 1000))

@@ -57,3 +57,34 @@ def test_gate_values_in_their_unit() -> None:
         "yes",
         "x",
     ]
+
+
+def test_gates_say_their_claim_and_how_the_limit_bounds() -> None:
+    """Each gate that a release judges has a claim in plain words and a direction; an unknown one its own name and none."""
+    for gate in ("rows_balance", "filtered_rows", "source_loss", "largest_cluster", "transitive_only", "bucket_cap", "outside_support"):
+        assert wording.claim(gate)[0].isupper()
+        assert wording.claim(gate).lower() != gate.replace("_", " ")
+        assert wording.bound(gate) in ("exactly", "more than", "at most")
+    assert (wording.claim("removal_recall"), wording.bound("removal_recall")) == ("Copies that were planted were removed", "at least")
+    assert (wording.claim("new_gate"), wording.bound("new_gate")) == ("New gate", "")
+
+
+def test_evidence_reads_as_names_and_values() -> None:
+    """Values are said in words, what stands beside them is left out, and what is no JSON object is shown as it is."""
+    told = wording.evidence(
+        '{"cluster_size":3,"link":"none","stands_for":2000,"rule":"keep_undecided","containment_removed":0.91954,"held":true}'
+    )
+    assert told == [
+        ("copies it stands for", "2,000"),
+        ("rule", "keep undecided"),
+        ("of its shingles in the kept copy", "0.9195"),
+        ("held", "yes"),
+    ]
+    assert wording.evidence("cut {") == [("recorded", "cut {")]
+    assert wording.evidence("[1]") == [("recorded", "[1]")]
+    assert wording.evidence("") == []
+
+
+def test_sentences_begin_and_end() -> None:
+    """A capital and a full stop, once; nothing stays nothing."""
+    assert [wording.sentence(text) for text in ("rows went", "Did they?", "", "cut…")] == ["Rows went.", "Did they?", "", "Cut…"]

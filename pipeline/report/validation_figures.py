@@ -1,0 +1,181 @@
+"""Draw the charts of a validation: agreement, gain over the rival, calibration, what signals add, arms, the free-token curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.report.forest import Column, Mark, forest
+from pipeline.report.plot import Figure, Panel, Scale, linear, short_percent
+from pipeline.report.wording import count, decimal, percent, predictor, spread
+
+REQUIRED, AIM = 0.8, 0.9
+OVER_RIVAL = 0.05
+SLOPES = (-0.2, 1.3)
+"""Disattenuated figures beyond which nothing is drawn: little reliability throws them anywhere."""
+MAX_CRITERIA = 5
+
+Row = Mapping[str, Any]
+
+
+def agreement(rows: Sequence[Row]) -> Figure | None:
+    """Draw each stratum's rank correlation as measured and disattenuated, and its AUROC of the top decile over the ceiling."""
+    drawn = [row for row in rows if row.get("spearman")]
+    if not drawn:
+        return None
+    columns = (
+        Column(
+            "Spearman", [[Mark(row["disattenuated"]), Mark(row["spearman"], 2, is_open=True)] for row in drawn], (0, REQUIRED, AIM), SLOPES
+        ),
+        Column("Top decile, over its ceiling", [[Mark(row["normalised"])] for row in drawn], (0, REQUIRED, AIM), SLOPES),
+    )
+    notes = [count(row["num_clusters"]) for row in drawn]
+    panel = forest([row["stratum"] for row in drawn], columns, notes, ("over what the labels' noise allows", "as measured"))
+    return panel.figure(
+        "agreement",
+        "Do predicted and measured gains rank clusters alike?",
+        f"Dotted: chance at 0, {decimal(REQUIRED)} as required, {decimal(AIM)} as aimed at. At the end of each row: clusters.",
+        ("Stratum", "Clusters", "Spearman", "Disattenuated", "Top decile over ceiling"),
+        [
+            (row["stratum"], count(row["num_clusters"]), spread(row["spearman"]), spread(row["disattenuated"]), spread(row["normalised"]))
+            for row in drawn
+        ],
+    )
+
+
+def over_rival(entries: Sequence[Row], key: str) -> Figure | None:
+    """Draw by how much each of our scores beats the rival's average precision in each stratum."""
+    drawn = [entry for entry in entries if entry["differences"]]
+    if not drawn:
+        return None
+    names = list(dict.fromkeys(row["name"] for entry in drawn for row in entry["differences"]))
+    found = [{row["name"]: row["average_precision"] for row in entry["differences"]} for entry in drawn]
+    marks = [[Mark(row.get(name), series) for series, name in enumerate(names, start=1)] for row in found]
+    column = Column("Average precision less that of the rival", marks, (0, OVER_RIVAL))
+    notes = [entry_says(entry) for entry in drawn]
+    return forest([entry["stratum"] for entry in drawn], [column], notes, [predictor(name) for name in names]).figure(
+        key,
+        "Is anything gained over a logistic on copies, loss and zlib?",
+        f"Right of 0 is better. An interval that reaches 0 is no gain; {decimal(OVER_RIVAL)} is asked. The word at the end of a row is on "
+        f"the {predictor(own_score(drawn[0]))}.",
+        ("Stratum", "Memorized", "Predictor", "Difference"),
+        [
+            (entry["stratum"], count(entry["num_positive"]), predictor(row["name"]), spread(row["average_precision"]))
+            for entry in drawn
+            for row in entry["differences"]
+        ],
+    )
+
+
+def own_score(entry: Row) -> str:
+    """Return which of our scores claims an entry's label."""
+    return "sink_score" if entry["label"] == "memorized" else "predicted_gain"
+
+
+def entry_says(entry: Row) -> str:
+    """Say in two words whether the score that claims the label beats the rival in a stratum."""
+    found = next((row["average_precision"] for row in entry["differences"] if row["name"] == own_score(entry)), None)
+    if found is None:
+        return "not measured"
+    if not entry["enough_data_differences"]:
+        return "too few"
+    if found["is_gain"]:
+        return "gain"
+    return "worse" if found["high"] is not None and found["high"] < 0 else "no gain"
+
+
+def reliability_chart(row: Row, key: str) -> Figure | None:
+    """Draw observed against predicted shares on the target, up to the largest of them; on the diagonal a score means what it says."""
+    bins = row["bins"]
+    if not bins:
+        return None
+    panel = Panel()
+    most = max(max(bin_["predicted"], bin_["high"]) for bin_ in bins) * 1.04
+    missed = f"On average scores miss the target's share by {decimal(row['ece'])}" if "ece" in row else "All clusters are of one kind"
+    x, y = Scale(0, most, panel.left, panel.right), Scale(0, most, panel.bottom, panel.top)
+    panel.axes(x, y, ("Predicted", "Observed share memorized"), (decimal, short_percent))
+    panel.add("line", "rule", x1=x(0), x2=x(most), y1=y(0), y2=y(most))
+    for bin_ in bins:
+        panel.whisker(x(bin_["predicted"]), y(bin_["low"]), y(bin_["high"]), 1)
+    panel.line([(x(bin_["predicted"]), y(bin_["observed"])) for bin_ in bins], 1)
+    return panel.figure(
+        key,
+        f"Do scores mean what they say? {row['stratum'].capitalize()}",
+        f"Tenths of the clusters by score. {missed}; the dotted diagonal is perfect.",
+        ("Predicted", "Observed", "Low", "High", "Clusters"),
+        [(decimal(b["predicted"]), percent(b["observed"]), percent(b["low"]), percent(b["high"]), count(b["count"])) for b in bins],
+    )
+
+
+def blocks(entries: Sequence[Row]) -> Figure | None:
+    """Draw each block of signals' agreement with the target, and beside it what a fit to the target's own labels reaches."""
+    drawn = [entry for entry in entries if entry["blocks"]]
+    if not drawn:
+        return None
+    names = list(dict.fromkeys(row["block"] for entry in drawn for row in entry["blocks"]))
+    columns = []
+    for entry in drawn:
+        by_block = {row["block"]: row.get("disattenuated") for row in entry["blocks"]}
+        bound = entry.get("upper_bound_of_blocks", entry["upper_bound"]).get("disattenuated")
+        marks = [*([Mark(by_block.get(name))] for name in names), [Mark(bound, 2, is_open=True)]]
+        columns.append(Column(entry["stratum"], marks, (REQUIRED,), SLOPES))
+    rows = [(entry["stratum"], row["block"], spread(row.get("disattenuated"))) for entry in drawn for row in entry["blocks"]]
+    legend = ("fitted to proxies' labels", "fitted to the target's own labels: no prediction")
+    return forest([*names, "upper bound"], columns, (), legend).figure(
+        "blocks",
+        "What does each block of signals add?",
+        "Disattenuated Spearman with measured gains; each row has the signals of those above it, too. The open square saw the target's "
+        "labels: it says what these signals could do at best, and backs no claim.",
+        ("Stratum", "Block", "Disattenuated Spearman"),
+        rows,
+    )
+
+
+def arms(entry: Row) -> Figure | None:
+    """Draw what each arm did to recall of natural text and to the loss on held-out text, beside the deduplicated arm."""
+    drawn = [row for row in entry["arms"] if row["recall_change"]["value"] is not None or row["relative_cost"]["value"] is not None]
+    if not drawn:
+        return None
+    columns = (
+        Column("Recall of natural text, relative", [[Mark(row["recall_change"])] for row in drawn], (0,)),
+        Column("Held-out loss, relative", [[Mark(row["relative_cost"], 2)] for row in drawn], (0,)),
+    )
+    return forest([row["arm"].replace("_", " ") for row in drawn], columns).figure(
+        f"arms-{entry['kind'].replace('_', '-')}",
+        f"What filtering did, {entry['kind'].replace('_', ' ')}",
+        "Change against the arm that was deduplicated by MinHash, seeds paired: left of 0 less is recited, left of 0 held-out text is read "
+        "better.",
+        ("Arm", "Recall", "Held-out loss"),
+        [(row["arm"], spread(row["recall_change"], "percent"), spread(row["relative_cost"], "percent")) for row in drawn],
+    )
+
+
+def free_tokens(entry: Row) -> Figure | None:
+    """Draw what dropping text costs on held-out text, by criterion and share."""
+    names = list(dict.fromkeys(row["criterion"] for row in entry["rows"]))
+    shown = sorted(names, key=lambda name: (name != "random", names.index(name)))[:MAX_CRITERIA]
+    if not shown:
+        return None
+    panel = Panel.with_legend([name.replace("_", " ") for name in shown])
+    rows = [row for row in entry["rows"] if row["criterion"] in shown]
+    x = linear([0, *(row["share"] for row in rows)], panel.left, panel.right, from_zero=True)
+    known = [row["cost"][key] for row in rows for key in ("value", "low", "high") if row["cost"][key] is not None]
+    y = linear([0, *known], panel.bottom, panel.top, from_zero=True)
+    panel.axes(x, y, ("Share of deduplicated tokens dropped", "Held-out loss, nats per token more"), (short_percent, decimal))
+    for series, name in enumerate(shown, start=1):
+        own = [row for row in rows if row["criterion"] == name]
+        for row in own:
+            if row["cost"]["low"] is not None:
+                at = x(row["share"]) + 3 * (series - 1)
+                panel.whisker(at, y(row["cost"]["low"]), y(row["cost"]["high"]), series)
+        panel.line([(x(row["share"]) + 3 * (series - 1), y(row["cost"]["value"])) for row in own], series)
+    return panel.figure(
+        f"free-tokens-{entry['scope']}",
+        f"Are there tokens that cost nothing? {entry['scope'].capitalize()} text",
+        entry["sentence"],
+        ("Criterion", "Share", "Cost", "Memorization removed"),
+        [
+            (row["criterion"].replace("_", " "), percent(row["share"]), spread(row["cost"]), decimal(row["memorized_removed"]))
+            for row in entry["rows"]
+        ],
+    )
