@@ -6,6 +6,7 @@ import flows.settings  # noqa: F401  before prefect is imported
 
 # isort: split
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.deduplicate import deduplicate, read
 from flows.guard import guard
+from flows.recall import tables_of
 from flows.release import release
 from flows.run import Run, running
 from flows.runs import RUN_FILE
@@ -87,13 +89,7 @@ def audit(config: AuditConfig, quiet: bool = False) -> Any:
         result = RunResult(
             run.run_id, released.verdict, f"{run.reports}/index.html", released.filtered, documents.num_rows, released.num_rows
         )
-        tables = {
-            **{table.table: table for table in (documents, released.decisions, scored.samples, scored.splits, scored.scores)},
-            **{name: getattr(copies, name) for name in copies.__dataclass_fields__},
-            **scored.runs,
-            "tokenizer": scored.tokenizer,
-        }
-        _finish(run, result, tables)
+        finish(run, result, tables_of(documents, copies, scored, released), released.parents)
     if result.verdict == "FAIL":
         return Failed(name=GATE_FAILED, message="a gate failed; the report says which", data=result)
     return result
@@ -112,13 +108,16 @@ def finished(run: Run) -> RunResult | None:
     return None if changed else result
 
 
-def _finish(run: Run, result: RunResult, tables: dict[str, Artifact]) -> None:
+def finish(run: Run, result: RunResult, tables: Mapping[str, Artifact], parents: Mapping[str, Any]) -> None:
+    """Write run.json, which makes a run count as finished: its result, its tables, its report's files, what it came from."""
     run.write_log("end", verdict=result.verdict)
-    names = ("index.html", "summary.json", "decisions.parquet", "clusters.parquet", "sink_scores.parquet")
+    names = ["index.html", "summary.json", "decisions.parquet", "clusters.parquet", "sink_scores.parquet"]
+    names += ["overruled.parquet"] if "overruled" in tables else []
     described = {
         "result": result.as_dict(),
         "references": {reference.digest: reference.name for reference in run.references},
         "tables": {name: {"folder": table.folder, "digest": table.digest} for name, table in sorted(tables.items())},
+        "parents": dict(parents),
         "reports": {name: store.file_digest(f"{run.reports}/{name}") for name in names},
     }
     store.write_bytes(f"{run.folder}/{RUN_FILE}", json.dumps(described, indent=1, sort_keys=True).encode())

@@ -15,12 +15,17 @@ from typing import Any
 
 import psutil
 
+from flows.work import Work
+
 INTERVAL_SECONDS = 0.2
 
 
 @dataclass
 class StageTiming:
-    """Record one stage of one run; `was_cached` says that its outputs stood in the ledger already."""
+    """Record one stage of one run; `was_cached` says that its outputs stood in the ledger already.
+
+    `work`: what proxies' work in it cost, by kind, beside the peak of a core or device in operations a second; most stages have none.
+    """
 
     stage: str
     seconds: float = 0.0
@@ -29,13 +34,20 @@ class StageTiming:
     bytes: int = 0
     peak_memory_bytes: int = 0
     was_cached: bool = False
+    work: dict[str, Work] = field(default_factory=dict, repr=False)
+    peak_flops_per_second: float | None = field(default=None, repr=False)
     started: float = field(default=0.0, repr=False)
     cpu_started: float = field(default=0.0, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON values, without the clock readings."""
         values = asdict(self)
-        del values["started"], values["cpu_started"]
+        for name in ("started", "cpu_started", "work", "peak_flops_per_second"):
+            del values[name]
+        if self.work:
+            peak = self.peak_flops_per_second
+            values["work"] = {kind: work.as_dict(peak) for kind, work in sorted(self.work.items())}
+            values["peak_flops_per_second"] = peak
         return {**values, "seconds": round(self.seconds, 3), "cpu_seconds": round(self.cpu_seconds, 3)}
 
 
@@ -44,6 +56,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.timings: list[StageTiming] = []
+        self.peak_flops_per_second: float | None = None  # of a core or device, measured once a run, where proxies were trained
         self._open: list[StageTiming] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -75,6 +88,13 @@ class Meter:
             with self._lock:
                 self._open.remove(timing)
                 self.timings.append(timing)
+
+    def record(self, stage: str, kind: str, work: Work) -> None:
+        """Add work to the stage of that name, if it is open."""
+        with self._lock:
+            for timing in self._open:
+                if timing.stage == stage:
+                    timing.work[kind] = timing.work[kind] + work if kind in timing.work else work
 
     def _watch(self) -> None:
         while not self._stop.wait(INTERVAL_SECONDS):

@@ -12,8 +12,9 @@ from pipeline.corpus.columns import guess_columns
 from pipeline.corpus.documents import open_corpus
 from pipeline.corpus.listing import find_files
 from pipeline.planning import ProxyCost, Size, plan_audit
-from pipeline.proxy.model import build_model, count_flops
-from pipeline.proxy.splits import plan_proxies
+from pipeline.proxy.finetuning import ladder_configs
+from pipeline.proxy.model import ProxyModel, count_flops
+from pipeline.proxy.splits import WHOLE, plan_proxies
 
 MAX_SAMPLED_FILES = 8
 TRAINING_PASSES = 3  # one forward, two backward
@@ -22,15 +23,14 @@ TRAINING_PASSES = 3  # one forward, two backward
 def estimate(config: AuditConfig) -> dict[str, Any]:
     """Return the plan of an audit as JSON values.
 
-    Raises: InputError when the input cannot be read.
+    Raises: InputError when the input cannot be read, or a base that proxies are to start from.
     """
-    forward = {
-        size: count_flops(build_model(config.proxy, dial, config.proxy.vocab_size, torch.Generator()), config.proxy.context)
-        for size, dial in enumerate(config.proxy.ladder)
-    }
+    described = ladder_configs(config.proxy, config.proxy.vocab_size)
+    with torch.device("meta"):
+        forward = {size: count_flops(ProxyModel(values), config.proxy.context) for size, values in enumerate(described)}
     specs = plan_proxies(config.proxy, config.seed)
     proxies = [
-        ProxyCost(1, TRAINING_PASSES * forward[spec.size], 1.0 if spec.role == "full" else 0.5, spec.role == "full") for spec in specs
+        ProxyCost(1, TRAINING_PASSES * forward[spec.size], 1.0 if spec.role in WHOLE else 0.5, spec.role == "full") for spec in specs
     ]
     return plan_audit(measure(config.input), proxies, forward[0], config).as_dict()
 

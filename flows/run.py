@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any
 
 from prefect.futures import PrefectFuture
@@ -22,11 +23,14 @@ from prefect.futures import PrefectFuture
 from flows.heap import give_back, limit_arenas
 from flows.ledger import Ledger
 from flows.measure import Meter, StageTiming
+from flows.origin import Origin
 from flows.progress import Narrator
 from flows.progress import Stage as ShownStage
 from flows.references import Named, find_references
 from pipeline import store
 from pipeline.config import AuditConfig, canonical_json
+from pipeline.proxy.base import own_files
+from pipeline.release.waivers import expired
 from pipeline.store import Artifact
 
 ALL_CODE = ("corpus", "dedup", "proxy", "risk", "release", "report", "rows", "text", "statistics", "config", "store")
@@ -45,6 +49,8 @@ class Run:
     ledger: Ledger
     references: tuple[Named, ...] = ()
     lines: list[str] = field(default_factory=list)
+    today: date = field(default_factory=lambda: this_day())
+    origin: Origin | None = None  # of a run that is decided again from the tables of another
 
     @property
     def folder(self) -> str:
@@ -136,17 +142,19 @@ def current() -> Run:
 
 
 @contextmanager
-def running(config: AuditConfig, input_digest: str, *, quiet: bool = False) -> Iterator[Run]:
-    """Open a run for the block: memory meter on, progress live.
+def running(config: AuditConfig, input_digest: str, *, quiet: bool = False, origin: Origin | None = None) -> Iterator[Run]:
+    """Open a run for the block: memory meter on, progress live. Where it is decided again from another, that one's references are its own.
 
-    Raises: what `find_references` does.
+    Raises: what `find_references` does; InputError for a base or tokenizer that proxies cannot start from.
     """
-    references = find_references(config)
-    run_id = run_id_of(config, input_digest, [reference.digest for reference in references])
+    references, today = origin.references if origin else find_references(config), this_day()
+    made_from = origin.digest if origin else input_digest
+    named = [*(reference.digest for reference in references), *own_files(config.proxy)]
+    run_id = run_id_of(config, made_from, named, expired(config.release.waivers, today))
     limit_arenas(config.runtime.workers)
     narrator = Narrator(quiet=quiet)
     with Meter() as meter, narrator.live():
-        run = Run(config, input_digest, run_id, narrator, meter, Ledger(config.runtime.ledger), references)
+        run = Run(config, input_digest, run_id, narrator, meter, Ledger(config.runtime.ledger), references, today=today, origin=origin)
         token = _current.set(run)
         try:
             yield run
@@ -154,16 +162,26 @@ def running(config: AuditConfig, input_digest: str, *, quiet: bool = False) -> I
             _current.reset(token)
 
 
-def run_id_of(config: AuditConfig, input_digest: str, references: Sequence[str] = ()) -> str:
-    """Return name and digest of input, references, settings and code.
+def this_day() -> date:
+    """Return the day in UTC: the one thing of the clock that may decide a verdict, by ending waivers."""
+    return datetime.now(UTC).date()
+
+
+def run_id_of(config: AuditConfig, input_digest: str, references: Sequence[str] = (), past_waivers: Sequence[str] = ()) -> str:
+    """Return name and digest of input, references and other files named by path, settings, code, and of which waivers are past their day.
 
     Where results go, how many workers make them and how the files were listed is not part of it: none of that changes a byte.
     """
-    return f"{config.name}-{store.digest_of(input_digest, list(references), settings_of(config), store.code_version(*ALL_CODE))[:10]}"
+    decided = (input_digest, list(references), settings_of(config), list(past_waivers))
+    return f"{config.name}-{store.digest_of(*decided, store.code_version(*ALL_CODE))[:10]}"
 
 
 def settings_of(config: AuditConfig) -> str:
-    """Return as canonical JSON what of a configuration decides results: digests speak for the paths of the input and of references."""
+    """Return as canonical JSON what of a configuration decides results: digests speak for the paths of the input and of references.
+
+    Of validation nothing does: it comes after an audit and is never part of it.
+    """
     unplaced = config.input.model_copy(update={"paths": (), "dataset": None})
     reference = config.reference.model_copy(update={"paths": (), "runs": ()})
-    return canonical_json(config.model_copy(update={"runtime": type(config.runtime)(), "input": unplaced, "reference": reference}))
+    aside = {"runtime": type(config.runtime)(), "validation": type(config.validation)()}
+    return canonical_json(config.model_copy(update={**aside, "input": unplaced, "reference": reference}))

@@ -17,8 +17,10 @@ from flows import tasks
 from flows.deduplicate import Deduplicated
 from flows.processes import worker_pool
 from flows.run import Run, current
+from flows.work import find_device, measure_peak
 from pipeline import store
 from pipeline.config import AuditConfig
+from pipeline.proxy.base import base_digest, tokenizer_digest
 from pipeline.proxy.runs import gather_runs
 from pipeline.proxy.splits import plan_proxies, reference_pair
 from pipeline.proxy.texts import choose_texts
@@ -44,7 +46,7 @@ def score(config: AuditConfig, documents: Artifact, copies: Deduplicated) -> Sco
     """Score the documents."""
     run, section, seed = current(), config.proxy, config.seed
     with run.stage("tokenizer") as stage:
-        folder = run.ledger.folder("tokenizer", PROXY_CODE, section, documents.digest, _tokenizer_digest(config))
+        folder = run.ledger.folder("tokenizer", PROXY_CODE, section, documents.digest, tokenizer_digest(section))
         tokenizer = stage.settle(*tasks.settle_tokenizer(documents, copies.profiles, folder, section))
     with run.stage("samples") as stage:
         folder = run.ledger.folder("samples", PROXY_CODE, section, seed, documents.digest, copies.clusters.digest, tokenizer.digest)
@@ -57,8 +59,9 @@ def score(config: AuditConfig, documents: Artifact, copies: Deduplicated) -> Sco
         signals = read_with_reference(run, pool, config, documents, copies, tokenizer, samples, splits, runs)
     with run.stage("scores") as stage:
         digests = [copies.clusters.digest, samples.digest, splits.digest, signals.digest, *(tables[name].digest for name in sorted(tables))]
-        folder = run.ledger.folder("sink_scores", RISK_CODE, config.risk, seed, section.suffix_tokens, documents.digest, *digests)
-        scores = stage.settle(*tasks.score(documents, copies.clusters, samples, splits, tables, signals, folder, config))
+        spans = (config.dedup.find_spans, copies.spans.digest)
+        folder = run.ledger.folder("sink_scores", RISK_CODE, config.risk, seed, section.suffix_tokens, documents.digest, *spans, *digests)
+        scores = stage.settle(*tasks.score(documents, copies.clusters, samples, splits, tables, signals, folder, config, copies.spans))
     return Scored(tokenizer, samples, splits, tables, signals, scores)
 
 
@@ -66,7 +69,8 @@ def train_proxies(
     run: Run, pool: Executor, config: AuditConfig, tokenizer: Artifact, samples: Artifact, splits: Artifact
 ) -> tuple[dict[str, Artifact], dict[str, Artifact]]:
     """Train every proxy of the plan; return each run, and the tables over all runs."""
-    root = run.ledger.folder("proxies", PROXY_CODE, config.proxy, config.seed, samples.digest, splits.digest)
+    device, base = find_device(pool, config.proxy), base_digest(config.proxy)
+    root = run.ledger.folder("proxies", PROXY_CODE, config.proxy, config.seed, samples.digest, splits.digest, device, base)
     specs, vocab_size = plan_proxies(config.proxy, config.seed), tokenizer.facts["vocab_size"]
     with run.stage("proxies", len(specs)) as stage:
         futures = {
@@ -78,6 +82,8 @@ def train_proxies(
             cached.append(was_cached)
             stage.advance()
         tables = dict(gather_runs(list(runs.values()), root))
+        if stage.timing.work:
+            run.meter.peak_flops_per_second = stage.timing.peak_flops_per_second = measure_peak(pool, device)
         stage.settle(tables["proxy_signals"], all(cached))
     return runs, tables
 
@@ -109,12 +115,5 @@ def read_with_reference(
             futures.append(
                 tasks.refer.submit(pool, documents, number, here, tokenizer, samples, splits, pair, f"{folder}/{name}", config.proxy)
             )
+        stage.timing.peak_flops_per_second = run.meter.peak_flops_per_second
         return stage.gather("document_signals", folder, futures)
-
-
-def _tokenizer_digest(config: AuditConfig) -> str:
-    """Return the digest of a tokenizer of the user's, whose path alone does not say what is in it."""
-    if config.proxy.tokenizer is None:
-        return ""
-    path = config.proxy.tokenizer
-    return store.file_digest(path if path.endswith(".json") else f"{path}/{tasks.TOKENIZER}")

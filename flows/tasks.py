@@ -11,7 +11,7 @@ import flows.settings  # noqa: F401  before prefect is imported
 # isort: split
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -19,9 +19,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows.ledger import once
-from flows.processes import call
+from flows.processes import call, call_timed
+from flows.run import current
+from flows.work import reading_work, work_of
 from pipeline import store
-from pipeline.config import AuditConfig, DedupConfig, InputConfig, ProxyConfig, ReleaseConfig
+from pipeline.config import AuditConfig, DedupConfig, InputConfig, ProxyConfig, ReleaseConfig, ReportConfig
 from pipeline.corpus.documents import read_corpus
 from pipeline.dedup.candidates import find_candidates
 from pipeline.dedup.clusters import cluster_documents, count_clusters
@@ -36,14 +38,19 @@ from pipeline.dedup.span_anchors import anchor_texts
 from pipeline.dedup.spans import find_spans, keep_anchors
 from pipeline.dedup.sweep import sweep_thresholds
 from pipeline.dedup.verification import verify_candidates
+from pipeline.proxy.driver import has_gpu_driver
 from pipeline.proxy.samples import choose_clusters, draw_samples
 from pipeline.proxy.splits import ProxySpec, plan_proxies, split_clusters
 from pipeline.proxy.texts import choose_tokenizer_documents
 from pipeline.proxy.tokenizer import load_tokenizer, parse_tokenizer, serialise_tokenizer, train_tokenizer
 from pipeline.release.decisions import decide, placed_spans
 from pipeline.release.filtering import FilteredData, filter_documents
+from pipeline.release.high_risk import choose_high_risk
 from pipeline.release.manifest import clear_staging
+from pipeline.release.overruling import in_force, record
+from pipeline.risk.languages import guess_languages
 from pipeline.risk.scoring import score_documents
+from pipeline.risk.sensitive import count_patterns
 from pipeline.rows import profile_documents, read_texts
 from pipeline.store import Artifact
 from pipeline.tables import (
@@ -53,6 +60,7 @@ from pipeline.tables import (
     DOCUMENT_SIGNALS,
     DUPLICATE_PAIRS,
     EXTRACTIONS,
+    LANGUAGES,
     PROFILES,
     PROXIES,
     PROXY_SIGNALS,
@@ -61,6 +69,7 @@ from pipeline.tables import (
     REMOVALS,
     REPEATED_SPANS,
     SAMPLES,
+    SINK_GAPS,
     SINK_SCORES,
     Documents,
     Signatures,
@@ -280,11 +289,13 @@ def measure_recall(
 
 @task(name="settle tokenizer", cache_policy=NO_CACHE)
 def settle_tokenizer(documents: Artifact, profiles: Artifact, folder: str, config: ProxyConfig) -> tuple[Artifact, bool]:
-    """Train a tokenizer on the corpus, or take the user's."""
+    """Take the user's tokenizer, else that of the base that proxies start from, else train one on the corpus."""
 
     def make(out: str) -> Artifact:
         if config.tokenizer is not None:
             tokenizer = load_tokenizer(config.tokenizer)
+        elif config.init_from is not None:
+            tokenizer = load_tokenizer(config.init_from)
         else:
             chosen = choose_tokenizer_documents(PROFILES.check(store.read_frame(profiles)))
             tokenizer = train_tokenizer((text for _, text in read_texts(documents, chosen)), config)
@@ -326,13 +337,16 @@ def split(samples: Artifact, folder: str, config: ProxyConfig, seed: int) -> tup
 def train(
     pool: Executor, spec: ProxySpec, samples: Artifact, splits: Artifact, vocab_size: int, folder: str, config: ProxyConfig
 ) -> tuple[Artifact, bool]:
-    """Train one proxy in a process of its own and probe it."""
-    return once(
-        folder,
-        lambda out: pool.submit(
-            call, "pipeline.proxy.worker", "run_proxy", spec, samples.folder, splits.folder, config, vocab_size, out
-        ).result(),
-    )
+    """Train one proxy in a process of its own and probe it; what that cost goes to the meter of the stage `proxies`."""
+
+    def make(out: str) -> Artifact:
+        arguments = (spec, samples.folder, splits.folder, config, vocab_size, out)
+        artifact, cost = pool.submit(call, "pipeline.proxy.worker", "measure_proxy", *arguments).result()
+        for kind, work in work_of(cost).items() if cost is not None else ():
+            current().meter.record("proxies", kind, work)
+        return cast(Artifact, artifact)
+
+    return once(folder, make)
 
 
 @task(name="read part with a reference", cache_policy=NO_CACHE)
@@ -353,8 +367,8 @@ def refer(
     def make(out: str) -> Artifact:
         path, folders = documents.paths()[number], (runs[0].folder, runs[1].folder)
         vocabulary = f"{tokenizer.folder}/{TOKENIZER}"
-        part = pool.submit(
-            call,
+        part, computed, waited = pool.submit(
+            call_timed,
             "pipeline.proxy.reference",
             "run_reference",
             path,
@@ -366,8 +380,10 @@ def refer(
             config,
             out,
             "part-00000",
-        )
-        return store.publish("document_signals", out, [part.result()])
+        ).result()
+        seconds = waited if config.device != "cpu" and has_gpu_driver() else computed
+        current().meter.record("reference", "reading", reading_work(f"{out}/{part.path}", runs[0].folder, seconds, config))
+        return store.publish("document_signals", out, [part])
 
     return once(folder, make)
 
@@ -382,6 +398,7 @@ def score(
     document_signals: Artifact,
     folder: str,
     config: AuditConfig,
+    spans: Artifact,
 ) -> tuple[Artifact, bool]:
     """Predict from signals which documents a large model will memorize."""
 
@@ -398,6 +415,8 @@ def score(
             config.risk,
             config.proxy.suffix_tokens,
             config.seed,
+            SINK_GAPS.check(store.read_frame(runs["sink_gaps"])),
+            REPEATED_SPANS.check(store.read_frame(spans)) if config.dedup.find_spans else None,
         )
         return store.publish_frame("sink_scores", out, scores, facts)
 
@@ -415,10 +434,15 @@ def decide_documents(
     references: Artifact,
     folder: str,
     config: ReleaseConfig,
+    former: Artifact | None = None,
+    orders: Artifact | None = None,
 ) -> tuple[Artifact, bool]:
-    """Give every document one action with one reason."""
+    """Give every document one action with one reason; former: what rules alone decide, orders: what persons want otherwise."""
 
     def make(out: str) -> Artifact:
+        ordered = None
+        if former is not None and orders is not None:
+            ordered = in_force(store.read_frame(orders), DECISIONS.check(store.read_frame(former)))
         decisions = decide(
             store.read_frame(profiles),
             CLUSTERS.check(store.read_frame(clusters)),
@@ -428,8 +452,28 @@ def decide_documents(
             DUPLICATE_PAIRS.check(store.read_frame(duplicate_pairs)),
             REPEATED_SPANS.check(store.read_frame(spans)),
             REFERENCE_DOCUMENTS.check(store.read_frame(references)),
+            ordered,
         )
         return store.publish_frame("decisions", out, decisions)
+
+    return once(folder, make)
+
+
+@task(name="keep orders", cache_policy=NO_CACHE)
+def keep_orders(orders: pl.DataFrame, folder: str) -> tuple[Artifact, bool]:
+    """Store what persons ordered, so that decisions can be traced back to it."""
+    return once(folder, lambda out: store.publish_frame("orders", out, orders))
+
+
+@task(name="record overruled", cache_policy=NO_CACHE)
+def record_overruled(former: Artifact, decisions: Artifact, removals: Artifact, orders: Artifact, folder: str) -> tuple[Artifact, bool]:
+    """Record who overruled which decision and why."""
+
+    def make(out: str) -> Artifact:
+        before, now = (DECISIONS.check(store.read_frame(table)) for table in (former, decisions))
+        return store.publish_frame(
+            "overruled", out, record(before, now, REMOVALS.check(store.read_frame(removals)), store.read_frame(orders))
+        )
 
     return once(folder, make)
 
@@ -457,3 +501,38 @@ def filter_rows(
         CLUSTERS.check(store.read_frame(clusters)),
         placed_spans(known, decided, REPEATED_SPANS.check(store.read_frame(spans)), config),
     )
+
+
+@task(name="guess languages", cache_policy=NO_CACHE)
+def guess_part(documents: Artifact, number: int, folder: str) -> tuple[Artifact, bool]:
+    """Guess the language of each document of one part, a row group in memory at a time."""
+
+    def make(out: str) -> Artifact:
+        every = np.ones(documents.parts[number].num_rows, np.bool_)
+        groups = store.iter_chosen(documents.paths()[number], ["doc_id", "text"], every)
+        guessed = [guess_languages(pl.DataFrame(pl.from_arrow(group))) for group in groups]
+        return store.publish_frame("languages", out, pl.concat([LANGUAGES.empty(), *guessed]).rechunk())
+
+    return once(folder, make)
+
+
+@task(name="search sensitive patterns", cache_policy=NO_CACHE)
+def search_sensitive(
+    documents: Artifact,
+    profiles: Artifact,
+    scores: Artifact,
+    decisions: Artifact,
+    folder: str,
+    release: ReleaseConfig,
+    report: ReportConfig,
+) -> tuple[Artifact, bool]:
+    """Count secrets and personal data in the released rows of high risk."""
+
+    def make(out: str) -> Artifact:
+        known = store.read_frame(profiles, ["doc_id", "content_hash", "row_hash", "is_empty"])
+        found = (SINK_SCORES.check(store.read_frame(scores)), DECISIONS.check(store.read_frame(decisions)))
+        chosen, choice = choose_high_risk(known, *found, release, report.sensitive_rows, report.max_sensitive_rows)
+        patterns, facts = count_patterns(read_texts(documents, chosen["doc_id"].to_list()), chosen, report.phone_region)
+        return store.publish_frame("sensitive_patterns", out, patterns, {**choice, **facts})
+
+    return once(folder, make)

@@ -7,7 +7,7 @@ texts don't pay for padding.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -34,6 +34,10 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.sample_ids)
+
+    def to(self, place: torch.device) -> Windows:
+        """Return the windows with their tokens on a device; batches are made there."""
+        return replace(self, tokens=self.tokens.to(place))
 
 
 @dataclass(frozen=True)
@@ -92,21 +96,21 @@ def order_probe(windows: Windows, members: Indices, batch_windows: int) -> Itera
 def make_batch(windows: Windows, indices: Indices) -> Batch:
     """Collate windows, padded to the longest of them."""
     lengths = windows.lengths[indices]
-    return collate(windows.tokens[torch.from_numpy(indices)], lengths, indices)
+    return collate(windows.tokens[torch.from_numpy(indices).to(windows.tokens.device)], lengths, indices)
 
 
 def collate(tokens: Tensor, lengths: Indices, indices: Indices) -> Batch:
     """Cut padded tokens (B, context) to the longest row and list what is predicted: every token but a row's first."""
     width = int(lengths.max())
     tokens = tokens[:, :width].contiguous()
-    counts = torch.from_numpy(lengths - 1)
-    owners, steps = torch.nonzero(torch.arange(width - 1)[None] < counts[:, None], as_tuple=True)
+    counts = torch.from_numpy(lengths - 1).to(tokens.device)
+    owners, steps = torch.nonzero(torch.arange(width - 1, device=tokens.device)[None] < counts[:, None], as_tuple=True)
     return Batch(indices, tokens, owners * width + steps, tokens[owners, steps + 1], owners, counts)
 
 
 def sum_by_owner(values: Tensor, batch: Batch) -> Tensor:
     """Add up per-token values (N,) to one a row (B,)."""
-    return torch.zeros(len(batch.counts), dtype=values.dtype).index_add_(0, batch.owners, values)
+    return torch.zeros(len(batch.counts), dtype=values.dtype, device=values.device).index_add_(0, batch.owners, values)
 
 
 def pad_rows(rows: Sequence[npt.NDArray[np.int32]], context: int) -> tuple[Tensor, Indices]:

@@ -26,35 +26,39 @@ class TokenStatistics:
 
 
 class MeanTokenLoss(torch.autograd.Function):
-    """Compute the mean of -log p over targets (N,) from hidden states (N, D) and an output matrix (V, D)."""
+    """Compute the mean of -log p over targets (N,), each times its weight, from hidden states (N, D) and an output matrix (V, D)."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, token_weights: Tensor | None) -> tuple[Tensor, Tensor]:
         """Form both gradients at once, block by block."""
         losses, hidden_grad, weight_grad = hidden.new_empty(len(targets)), torch.empty_like(hidden), torch.zeros_like(weight)
         buffer = hidden.new_empty(min(BLOCK, len(targets)), len(weight))
-        share = 1.0 / len(targets)
+        ones = hidden.new_ones(len(targets)) if token_weights is None else token_weights
+        shares = ones / len(targets)
         for rows in _blocks(len(targets)):
             gradient, target_logit = _shifted_logits(hidden[rows], weight, targets[rows], buffer)
             total = gradient.exp_().sum(1, keepdim=True)
             losses[rows] = total.log()[:, 0] - target_logit
-            _to_gradient(gradient, share / total, targets[rows], torch.full_like(target_logit, share))
+            _to_gradient(gradient, total.reciprocal_().mul_(shares[rows, None]), targets[rows], shares[rows])
             torch.mm(gradient, weight, out=hidden_grad[rows])
             weight_grad.addmm_(gradient.t(), hidden[rows])
         ctx.save_for_backward(hidden_grad, weight_grad)
         ctx.mark_non_differentiable(losses)
-        return losses.mean(), losses
+        return (losses if token_weights is None else losses * token_weights).mean(), losses
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
         """Scale the gradients that the forward pass left."""
         hidden_grad, weight_grad = ctx.saved_tensors
-        return hidden_grad * grad_outputs[0], weight_grad * grad_outputs[0], None
+        return hidden_grad * grad_outputs[0], weight_grad * grad_outputs[0], None, None
 
 
-def mean_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean loss in nats, differentiable once, and the losses of the tokens (N,), which are only to be looked at."""
-    return MeanTokenLoss.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
+def mean_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor, token_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the mean loss in nats, differentiable once, and the losses of the tokens (N,), which are only to be looked at.
+
+    Tokens count by `token_weights` (N,) if given, over the number of tokens: a batch of low weights takes a small step.
+    """
+    return MeanTokenLoss.apply(hidden, weight, targets, token_weights)  # type: ignore[no-untyped-call]
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """Proxy language models: a GPT-NeoX or Llama body behind one dial, and their arithmetic.
 
-Dial d means d layers of width 24 d, rounded to what this arithmetic likes: dials 2, 3, 4 have about 0.06, 0.15, 0.45 million
-non-embedding parameters. Widths are multiples of 16, because others cost more time a parameter on CPUs (body of three layers: width 64
-35,000 tokens/s, 72 28,900, 80 24,900, measured). SiLU, because erf is slow. Embeddings are untied, so that every parameter's gradient
+Dial d means floor(d) layers of width 24 d, rounded to what this arithmetic likes: dials 2, 2.5, 3, 4 have about 0.06, 0.10, 0.15, 0.45
+million non-embedding parameters. Widths are multiples of 16, because others cost more time a parameter on CPUs (body of three layers:
+width 64 35,000 tokens/s, 72 28,900, 80 24,900, measured). SiLU, because erf is slow. Embeddings are untied: every parameter's gradient
 has one origin.
 """
 
@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -20,38 +19,13 @@ from torch import Tensor, nn
 
 from pipeline.config import ProxyConfig
 from pipeline.errors import IntegrityError
+from pipeline.proxy.shape import Shape
 from pipeline.proxy.transformer import LlamaBody, NeoXBody
 
 WIDTH_PER_DIAL, WIDTH_MULTIPLE, MAX_HEAD_DIM = 24, 16, 32
 INIT_SD = 0.02
 PREFIX = {"gpt_neox": "gpt_neox.", "llama": "model."}
 HEAD = {"gpt_neox": "embed_out.weight", "llama": "lm_head.weight"}
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Hold everything that determines a model's parameters."""
-
-    architecture: Literal["gpt_neox", "llama"]
-    num_layers: int
-    width: int
-    num_heads: int
-    mlp_width: int
-    context: int
-    vocab_size: int
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Shape:
-        """Read the shape from a transformers configuration's values."""
-        return cls(
-            config["model_type"],
-            config["num_hidden_layers"],
-            config["hidden_size"],
-            config["num_attention_heads"],
-            config["intermediate_size"],
-            config["max_position_embeddings"],
-            config["vocab_size"],
-        )
 
 
 class ProxyModel(nn.Module):
@@ -61,8 +35,7 @@ class ProxyModel(nn.Module):
         super().__init__()
         self.config = dict(config)
         shape = self.shape = Shape.of(config)
-        body = NeoXBody if shape.architecture == "gpt_neox" else LlamaBody
-        self.body = body(shape.vocab_size, shape.width, shape.num_layers, shape.num_heads, shape.mlp_width, shape.context)
+        self.body = NeoXBody(shape) if shape.architecture == "gpt_neox" else LlamaBody(shape)
         self.head = nn.Linear(shape.width, shape.vocab_size, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -83,8 +56,8 @@ class ProxyModel(nn.Module):
         return total - self.embedding.weight.numel() - self.head.weight.numel()
 
 
-def plan_config(config: ProxyConfig, dial: int, vocab_size: int) -> dict[str, Any]:
-    """Turn the dial into the values of a transformers configuration (GPTNeoXConfig or LlamaConfig).
+def plan_config(config: ProxyConfig, dial: float, vocab_size: int) -> dict[str, Any]:
+    """Turn the dial, 1 or more, into the values of a transformers configuration (GPTNeoXConfig or LlamaConfig).
 
     Heads have 8 to 32 dimensions, a multiple of 8 so that a quarter of them can be turned in pairs.
     """
@@ -96,7 +69,7 @@ def plan_config(config: ProxyConfig, dial: int, vocab_size: int) -> dict[str, An
     planned = _config_class(config)(
         vocab_size=vocab_size,
         hidden_size=width,
-        num_hidden_layers=dial,
+        num_hidden_layers=int(dial),
         num_attention_heads=num_heads,
         intermediate_size=4 * width if is_neox else -(-8 * width // 3 // 16) * 16,
         max_position_embeddings=config.context,
@@ -120,14 +93,14 @@ def _config_class(config: ProxyConfig) -> Any:
     return LlamaConfig
 
 
-def build_model(config: ProxyConfig, dial: int, vocab_size: int, generator: torch.Generator) -> ProxyModel:
+def build_model(config: ProxyConfig, dial: float, vocab_size: int, generator: torch.Generator) -> ProxyModel:
     """Build an untrained proxy; its weights are a function of the generator alone.
 
     Matrices are drawn from N(0, 0.02), those that write to the residual stream from N(0, 0.02 / sqrt(2 layers)).
     Source: Radford et al. 2019, section 2.3.
     """
     model = ProxyModel(plan_config(config, dial, vocab_size))
-    residual_sd = INIT_SD / (2 * dial) ** 0.5
+    residual_sd = INIT_SD / (2 * model.shape.num_layers) ** 0.5
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 1:
@@ -141,13 +114,14 @@ def build_model(config: ProxyConfig, dial: int, vocab_size: int, generator: torc
 def count_flops(model: ProxyModel, length: int) -> float:
     """Return the floating-point operations of a forward pass, per token of a window of `length` tokens.
 
-    2 for every weight of a matrix, 4 x width x length a layer for attention (all positions, as kernels count them), 2 x width x
-    vocabulary for the logits. Training costs three times as much.
+    2 for every weight of a matrix, 4 x width of all heads x length a layer for attention (all positions, as kernels count them), 2 x
+    width x vocabulary for the logits. Training costs three times as much.
     Source: Kaplan et al. 2020, section 2.1, table 1, with logits and full attention counted.
     """
     shape = model.shape
     weights = sum(p.numel() for n, p in model.body.named_parameters() if p.ndim == 2) - model.embedding.weight.numel()
-    return 2.0 * weights + 4.0 * shape.num_layers * shape.width * length + 2.0 * shape.width * shape.vocab_size
+    attention = shape.num_layers * shape.num_heads * shape.head_dim
+    return 2.0 * weights + 4.0 * attention * length + 2.0 * shape.width * shape.vocab_size
 
 
 def save_checkpoint(model: ProxyModel) -> tuple[bytes, bytes]:
@@ -156,8 +130,8 @@ def save_checkpoint(model: ProxyModel) -> tuple[bytes, bytes]:
     Names are those of transformers, whose AutoModelForCausalLM loads a folder with the two.
     """
     kind = model.shape.architecture
-    body = {PREFIX[kind] + name: tensor.clone() for name, tensor in model.body.state_dict().items()}
-    tensors = dict(sorted({**body, HEAD[kind]: model.head.weight.detach().clone()}.items()))
+    body = {PREFIX[kind] + name: tensor.cpu().clone() for name, tensor in model.body.state_dict().items()}
+    tensors = dict(sorted({**body, HEAD[kind]: model.head.weight.detach().cpu().clone()}.items()))
     # one metadata key only: the library writes several in an order that changes from run to run
     return save_tensors(tensors, metadata={"format": "pt"}), json.dumps(model.config, indent=1, sort_keys=True).encode()
 

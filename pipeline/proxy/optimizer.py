@@ -1,6 +1,6 @@
 """AdamW over one flat vector that all parameters are views of.
 
-A handful of operations a step whatever the number of layers, the preconditioner at hand for absorption, and 130 MB less memory in every
+A handful of operations a step whatever the number of layers, the second moment at hand for absorption, and 130 MB less memory in every
 worker than `torch.optim`, which loads the compiler.
 """
 
@@ -50,16 +50,19 @@ class AdamW:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def preconditioner(self) -> dict[Tensor, Tensor]:
-        """Return P = 1 / (sqrt(v_hat) + eps) for every parameter, as of the last step."""
-        inverse = self._denominator().reciprocal()
+    def second_moment(self) -> tuple[Tensor, float]:
+        """Return what the next step's v_hat is made of: a vector to which it adds a share of its own squared gradient, and that share."""
+        correction = 1.0 - BETAS[1] ** (self.num_steps + 1)
+        return self.second * (BETAS[1] / correction), (1.0 - BETAS[1]) / correction
+
+    def by_parameter(self, vector: Tensor) -> dict[Tensor, Tensor]:
+        """Cut a vector laid out like `values` into views, one a parameter."""
         return {
-            parameter: inverse[start:end].view(parameter.shape)
-            for parameter, (start, end) in zip(self.parameters, self.bounds, strict=True)
+            parameter: vector[start:end].view(parameter.shape) for parameter, (start, end) in zip(self.parameters, self.bounds, strict=True)
         }
 
     def _denominator(self) -> Tensor:
-        assert self.num_steps, "the preconditioner exists from the first step on"
+        assert self.num_steps, "there are moments from the first step on"
         return (self.second / (1.0 - BETAS[1] ** self.num_steps)).sqrt_().add_(EPSILON)
 
 

@@ -7,6 +7,7 @@ train on its cluster, any other text by the first half.
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -18,8 +19,10 @@ from tokenizers import Tokenizer
 
 from pipeline import store
 from pipeline.config import ProxyConfig
-from pipeline.proxy.batches import collate, pad_rows
+from pipeline.proxy.batches import Batch, collate, pad_rows
+from pipeline.proxy.device import CPU, Device, open_device
 from pipeline.proxy.extraction import Floats, mean_loss
+from pipeline.proxy.gradients import sample_gradients
 from pipeline.proxy.losses import token_losses
 from pipeline.proxy.memory import release_memory
 from pipeline.proxy.model import ProxyModel, load_checkpoint
@@ -37,12 +40,16 @@ Tokens = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Reference:
-    """Hold what the pass needs: two models, the clusters that the first of them trained on, and which tokens are rare (V,)."""
+    """Hold what the pass needs: two models, the clusters that the first of them trained on, and which tokens are rare (V,).
+
+    `pass_factor`: batches that are joined to one, where a device has room.
+    """
 
     first: ProxyModel
     second: ProxyModel
     trained_by_first: Collection[bytes]
     is_rare: npt.NDArray[np.bool_]
+    pass_factor: int = 1
 
 
 def rare_tokens(samples: Samples, vocab_size: int) -> npt.NDArray[np.bool_]:
@@ -64,7 +71,8 @@ def reference_losses(
 
     The first `max_scored_tokens` tokens are read in windows of `context`; each window's first token is only context. Losses are nats a
     token; `reference_loss_sd` is over tokens; prompt and suffix are those of the first window. `rare_token_rate`: share of the scored
-    tokens that `rare_tokens` lists, 5% in text like the subsample. Null where a text is too short for a value.
+    tokens that `rare_tokens` lists, 5% in text like the subsample. `reference_grad_norm`: log2 of the mean over windows of the norm of the
+    gradient of a window's mean loss, if `reference_gradients` is set: it costs three times the pass. Null where a text is too short.
     """
     iterator = iter(texts)
     frames: list[pl.DataFrame] = [DOCUMENT_SIGNALS.empty()]
@@ -98,16 +106,18 @@ def run_reference(
     tokenizer = parse_tokenizer(store.read_bytes(tokenizer_path), where=tokenizer_path)
     samples = SAMPLES.check(store.read_frame(store.describe(samples_folder)))
     splits = PROXY_SPLITS.check(store.read_frame(store.describe(splits_folder)))
-    reference = load_reference(run_folders, splits, samples, tokenizer.get_vocab_size())
+    device = open_device(config, zlib.crc32(documents_path.encode()))
+    reference = load_reference(run_folders, splits, samples, tokenizer.get_vocab_size(), device)
     return store.write_part(out_folder, name, reference_losses(_read_texts(documents_path, chosen), reference, tokenizer, config))
 
 
-def load_reference(run_folders: tuple[str, str], splits: ProxySplits, samples: Samples, vocab_size: int) -> Reference:
-    """Load the two models of a reference pair from their runs' folders."""
+def load_reference(run_folders: tuple[str, str], splits: ProxySplits, samples: Samples, vocab_size: int, device: Device = CPU) -> Reference:
+    """Load the two models of a reference pair from their runs' folders onto a device."""
     first = store.describe(run_folders[0]).facts["proxy"]
     trained = splits.filter((pl.col("proxy") == first) & pl.col("in_training"))["cluster_id"]
     models = [load_checkpoint(*(store.read_bytes(f"{folder}/{name}") for name in (MODEL_FILE, CONFIG_FILE))) for folder in run_folders]
-    return Reference(models[0], models[1], frozenset(trained.to_list()), rare_tokens(samples, vocab_size))
+    models = [model.to(device.place) for model in models]
+    return Reference(models[0], models[1], frozenset(trained.to_list()), rare_tokens(samples, vocab_size), device.pass_factor)
 
 
 def _read_texts(documents_path: str, chosen: pl.DataFrame) -> Iterator[tuple[bytes, bytes, str]]:
@@ -125,16 +135,19 @@ def _score(hashes: list[bytes], clusters: list[bytes], rows: list[Tokens], refer
     seen = np.array([cluster in reference.trained_by_first for cluster in clusters], dtype=bool)
     sums, squares, counts = (np.zeros(len(rows)) for _ in range(3))
     prompt, suffix = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    for at, loss, lengths in _window_losses(windows, seen[owners], reference, config):
+    norms, num_windows = np.zeros(len(rows)), np.bincount(owners, minlength=len(rows))
+    for at, loss, norm, lengths in _window_losses(windows, seen[owners], reference, config):
         np.add.at(sums, owners[at], loss.sum(1, dtype=np.float64))
         np.add.at(squares, owners[at], np.square(loss, dtype=np.float64).sum(1))
         np.add.at(counts, owners[at], lengths - 1)
+        np.add.at(norms, owners[at], norm)
         leads = is_first[at]
         end = config.prompt_tokens + config.suffix_tokens
         prompt[owners[at[leads]]] = mean_loss(loss, lengths, 0, config.prompt_tokens)[leads]
         suffix[owners[at[leads]]] = mean_loss(loss, lengths, config.prompt_tokens, end)[leads]
     mean = np.divide(sums, counts, out=np.full(len(rows), np.nan), where=counts > 0)
     variance = np.divide(squares, counts, out=np.full(len(rows), np.nan), where=counts > 1) - np.square(mean)
+    grad_norm = np.divide(norms, num_windows, out=np.full(len(rows), np.nan), where=num_windows > 0)
     columns = {
         "content_hash": pl.Series(hashes, dtype=pl.Binary),
         "num_tokens": pl.Series([len(row) for row in rows], dtype=pl.Int64),
@@ -144,30 +157,41 @@ def _score(hashes: list[bytes], clusters: list[bytes], rows: list[Tokens], refer
         "reference_suffix_loss": suffix,
         "reference_loss_sd": np.sqrt(np.maximum(variance, 0.0)),
         "rare_token_rate": np.array([reference.is_rare[row].mean() if len(row) else np.nan for row in scored]),
+        "reference_grad_norm": np.log2(grad_norm),
     }
     return pl.DataFrame(columns).with_columns(pl.col(pl.Float64).fill_nan(None)).select(*DOCUMENT_SIGNALS.columns)
 
 
 def _window_losses(
     windows: list[Tokens], seen_by_first: npt.NDArray[np.bool_], reference: Reference, config: ProxyConfig
-) -> Iterator[tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.int64]]]:
-    """Yield window numbers, per-token losses (B, T) with 0 where nothing is predicted, and lengths, in batches of like length."""
+) -> Iterator[tuple[npt.NDArray[np.int64], Floats, Floats, npt.NDArray[np.int64]]]:
+    """Yield window numbers, token losses (B, T) with 0 where nothing is predicted, gradient norms and lengths; like lengths together."""
     lengths = np.array([len(window) for window in windows], dtype=np.int64)
     for model, mine in ((reference.first, ~seen_by_first), (reference.second, seen_by_first)):
         order = np.flatnonzero(mine)
         order = order[np.argsort(lengths[order], kind="stable")]
-        size = max(1, BATCH_TOKENS // config.context)
+        size = max(1, BATCH_TOKENS * reference.pass_factor // config.context)
         for start in range(0, len(order), size):
             at = order[start : start + size]
             tokens, sizes = pad_rows([windows[window] for window in at], config.context)
-            yield at, _losses(model, tokens, sizes), sizes
+            batch = collate(tokens.to(model.head.weight.device), sizes, at)
+            losses, norms = _read_with_gradients(model, batch) if config.reference_gradients else _read(model, batch)
+            yield at, _spread(losses, batch), norms, sizes
 
 
 @torch.no_grad()
-def _losses(model: ProxyModel, tokens: torch.Tensor, lengths: npt.NDArray[np.int64]) -> Floats:
-    batch = collate(tokens, lengths, lengths)
+def _read(model: ProxyModel, batch: Batch) -> tuple[torch.Tensor, Floats]:
     hidden = model(batch.tokens)
-    losses = token_losses(hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch.places), model.head.weight, batch.targets)
-    spread = torch.zeros(batch.tokens.shape)
+    flat = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch.places)
+    return token_losses(flat, model.head.weight, batch.targets), np.full(len(batch.indices), np.nan, dtype=np.float32)
+
+
+def _read_with_gradients(model: ProxyModel, batch: Batch) -> tuple[torch.Tensor, Floats]:
+    statistics, sums = sample_gradients(model, batch)
+    return statistics.loss, sums.squared_norm.sqrt().cpu().numpy()
+
+
+def _spread(losses: torch.Tensor, batch: Batch) -> Floats:
+    spread = torch.zeros(batch.tokens.shape, device=losses.device)
     spread.view(-1)[batch.places + 1] = losses
-    return spread.numpy()
+    return spread.cpu().numpy()

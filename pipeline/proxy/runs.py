@@ -9,11 +9,11 @@ from pipeline.store import Artifact, Part
 
 RUN = "proxy_run"
 MODEL_FILE, CONFIG_FILE = "model.safetensors", "config.json"
-RUN_TABLES = ("proxies", "proxy_signals", "extractions")
+RUN_TABLES = ("proxies", "proxy_signals", "extractions", "sink_gaps")
 
 
 def gather_runs(runs: Sequence[Artifact], root: str) -> Mapping[str, Artifact]:
-    """Return the tables `proxies`, `proxy_signals` and `extractions` over runs in folders directly below `root`, nothing copied.
+    """Return RUN_TABLES over runs in folders directly below `root`, nothing copied.
 
     Parts are in order of the runs' names; only a small description a table is written, into `root/TABLE`.
     """

@@ -18,12 +18,14 @@ from pipeline.config import ProxyConfig
 from pipeline.proxy.draws import draw_key, draw_ranks
 from pipeline.tables import PROXY_SPLITS, ProxySplits, Samples
 
-Role = Literal["full", "feature_half", "label_half"]
+Role = Literal["full", "feature_half", "label_half", "memsinks"]
+WHOLE = ("full", "memsinks")
+"""Roles that train on all clusters but the held-out ones."""
 
 
 @dataclass(frozen=True)
 class ProxySpec:
-    """Name one proxy run; `size` is the rank on the ladder, `pair` and `side` are -1 for a full run."""
+    """Name one proxy run; `size` is the rank on the ladder, `pair` and `side` are -1 for a run on all clusters."""
 
     name: str
     role: Role
@@ -34,7 +36,10 @@ class ProxySpec:
 
 
 def plan_proxies(config: ProxyConfig, seed: int) -> tuple[ProxySpec, ...]:
-    """List the runs, the most expensive first so that two workers end together: one full run a size, halves at the two smallest."""
+    """List the runs, the most expensive first so that two workers end together: one full run a size, halves at the two smallest.
+
+    With `config.memsinks` also one run of that role at the smallest size.
+    """
     small, next_size = config.num_halves
     specs = [_spec("full", size, -1, -1, seed) for size in range(len(config.ladder))]
     halves: tuple[tuple[Role, int, int], ...] = (
@@ -44,7 +49,9 @@ def plan_proxies(config: ProxyConfig, seed: int) -> tuple[ProxySpec, ...]:
     )
     for role, size, num_pairs in halves:
         specs += [_spec(role, size, pair, side, seed) for pair in range(num_pairs) for side in (0, 1)]
-    return tuple(sorted(specs, key=lambda spec: (-spec.size, spec.role != "full", spec.name)))
+    if config.memsinks:
+        specs.append(_spec("memsinks", 0, -1, -1, seed))
+    return tuple(sorted(specs, key=lambda spec: (-spec.size, spec.role not in WHOLE, spec.name)))
 
 
 def reference_pair(specs: Iterable[ProxySpec]) -> tuple[ProxySpec, ProxySpec]:
@@ -57,8 +64,8 @@ def reference_pair(specs: Iterable[ProxySpec]) -> tuple[ProxySpec, ProxySpec]:
 def split_clusters(samples: Samples, specs: Sequence[ProxySpec], config: ProxyConfig, seed: int) -> ProxySplits:
     """Say for every drawn cluster and proxy whether the cluster is in training.
 
-    Held-out clusters (`held_out_share`, systematic over cluster sizes) are in none, the others in every full run and in exactly one
-    side of each pair. Sides are equal in tokens within every size stratum as nearly as single clusters allow.
+    Held-out clusters (`held_out_share`, systematic over cluster sizes) are in none, the others in every run on all clusters and in
+    exactly one side of each pair. Sides are equal in tokens within every size stratum as nearly as single clusters allow.
     """
     clusters = _masses(samples)
     held_out = _held_out(clusters, config.held_out_share, seed)
@@ -67,9 +74,9 @@ def split_clusters(samples: Samples, specs: Sequence[ProxySpec], config: ProxyCo
     sides: dict[tuple[str, int, int], npt.NDArray[np.int8]] = {}
     for spec in sorted(specs, key=lambda spec: spec.name):
         key = (spec.role, spec.size, spec.pair)
-        if spec.role != "full" and key not in sides:
+        if spec.role not in WHOLE and key not in sides:
             sides[key] = _halve(rest, (seed, *key))
-        columns[spec.name] = np.ones(rest.height, dtype=bool) if spec.role == "full" else sides[key] == spec.side
+        columns[spec.name] = np.ones(rest.height, dtype=bool) if spec.role in WHOLE else sides[key] == spec.side
     inside = rest.select("cluster_id").with_columns(**{name: pl.Series(values) for name, values in columns.items()})
     outside = clusters.filter(held_out).select("cluster_id").with_columns(pl.lit(False).alias(name) for name in columns)
     wide = pl.concat([inside, outside]) if columns else inside
@@ -78,7 +85,7 @@ def split_clusters(samples: Samples, specs: Sequence[ProxySpec], config: ProxyCo
 
 
 def _spec(role: Role, size: int, pair: int, side: int, seed: int) -> ProxySpec:
-    name = f"full-{size}" if role == "full" else f"{role.removesuffix('_half')}-{size}-{pair}{'ab'[side]}"
+    name = f"{role}-{size}" if role in WHOLE else f"{role.removesuffix('_half')}-{size}-{pair}{'ab'[side]}"
     return ProxySpec(name, role, size, pair, side, draw_key("proxy", seed, name))
 
 

@@ -13,8 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pipeline.config import ProxyConfig
 from pipeline.errors import InputError
-
-FILE_NAME = "tokenizer.json"
+from pipeline.proxy.base import FILE_NAME, find_tokenizer
 
 
 def train_tokenizer(texts: Iterable[str], config: ProxyConfig) -> Tokenizer:
@@ -42,15 +41,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
     Raises: InputError when there is none or it cannot be read.
     """
-    file = Path(path)
-    file = file / FILE_NAME if file.is_dir() else file
-    if not file.is_file():
-        raise InputError(
-            "no tokenizer there",
-            where=str(path),
-            wanted=f"a {FILE_NAME} of the tokenizers library, or a folder with one",
-            do="set proxy.tokenizer to it, or leave it out to train one on the corpus",
-        )
+    file = find_tokenizer(path)
     return parse_tokenizer(file.read_bytes(), where=str(file))
 
 

@@ -15,17 +15,22 @@ from scipy.special import expit
 
 from pipeline.config import RiskConfig
 from pipeline.risk.calibration import calibrate
+from pipeline.risk.capacity import capacity_tax
+from pipeline.risk.claims import put_claims
 from pipeline.risk.curves import duplication_curve, scale_slope, trajectories
 from pipeline.risk.evidence import Evidence
 from pipeline.risk.features import DECIMALS, FEATURES
 from pipeline.risk.labels import at_largest_size, label_reliability
 from pipeline.risk.linear import Array
+from pipeline.risk.localization import localization
 from pipeline.risk.metrics import NUM_DRAWS, auroc, average_precision, bounds, precision_recall, rank, redraws, spearman
 from pipeline.risk.model_card import COMPARED_POSITIVES, importance, model_card, notes
 from pipeline.risk.predictor import Rows, Teacher
 
 JUDGED_POSITIVES = 50
 """Memorized clusters from which a stratum is judged. Source: the design's section 5."""
+DRAWN = ("sink_score", "signal_score", "rival", "copies", "-loss")
+"""Predictors whose precision-recall curves are drawn."""
 STRATA = (("all", 1, None), ("copies 1", 1, 1), ("copies 2-5", 2, 5), ("copies 6-20", 6, 20), ("copies over 20", 21, None))
 
 
@@ -61,7 +66,17 @@ def evaluate(
         "precision_recall": [],
         "duplication_curve": duplication_curve(known, evidence, config.interval),
         "trajectories": trajectories(top, evidence),
+        "localization": localization(evidence, config.interval),
         "scale_slope": scale_slope(labels, parameters, config.interval),
+        "hypotheses": put_claims(evidence, labels, parameters, config.target_parameters, config.interval, np.random.default_rng([seed, 3])),
+        "capacity_tax": capacity_tax(
+            evidence,
+            known.filter("memorized")["cluster_id"],
+            {},
+            config.target_parameters,
+            config.interval,
+            np.random.default_rng([seed, 4]),
+        ),
         "features": [],
         "spearman_gain": {"value": None, "low": None, "high": None},
         "model_card": card,
@@ -88,16 +103,16 @@ def _judge(
     truth = tried.memorized > 0
     predictors = _predictors(teacher, tried, rng, suffix_tokens)
     copies = np.round(2.0 ** tried.raw[:, FEATURES.index("copies")])
-    strata, draws_of_all = [], dict[str, Array]()
+    strata, curves, draws_of_all = [], list[dict[str, Any]](), dict[str, Array]()
     for name, low, high in STRATA:
         inside = (copies >= low) & (copies <= (high or np.inf))
-        stratum, draws = _stratum(name, {key: scores[inside] for key, scores in predictors.items()}, truth[inside], config, rng)
+        found = {key: scores[inside] for key, scores in predictors.items()}
+        stratum, draws = _stratum(name, found, truth[inside], config, rng)
         strata.append(stratum)
+        curves += _curves(name, found, truth[inside])
         draws_of_all = draws_of_all or draws
     difference = draws_of_all["sink_score"] - draws_of_all["rival"]
     low_gain, high_gain = bounds(difference[1:], config.interval)
-    once = np.ones((1, len(truth)))
-    curves = ("sink_score", "signal_score", "rival", "copies", "-loss")
     return {
         "strata": strata,
         "gain_over_rival": {
@@ -106,9 +121,7 @@ def _judge(
             "high": high_gain,
             "enough_data": bool(truth.sum() >= COMPARED_POSITIVES),
         },
-        "precision_recall": [{"predictor": name, "points": precision_recall(rank(predictors[name], truth, once))} for name in curves]
-        if truth.any()
-        else [],
+        "precision_recall": curves,
         "calibration": calibrate(predictors["sink_score"], truth, config, rng),
         "spearman_gain": _gain(teacher, rows, reliability, config, rng),
     }
@@ -167,6 +180,16 @@ def _stratum(
             row |= {label: float(values[0]), f"{short}_low": low, f"{short}_high": high}
         stratum["predictors"].append(row)
     return stratum, precision
+
+
+def _curves(stratum: str, predictors: dict[str, Array], truth: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Return the precision-recall curves that the report draws; none without a memorized cluster."""
+    once = np.ones((1, len(truth)))
+    return [
+        {"stratum": stratum, "predictor": name, "points": precision_recall(rank(predictors[name], truth, once))}
+        for name in DRAWN
+        if truth.any()
+    ]
 
 
 def _gain(teacher: Teacher, rows: Rows, reliability: float | None, config: RiskConfig, rng: np.random.Generator) -> dict[str, Any]:

@@ -5,13 +5,13 @@ Label halves are never part of a view: features and labels come from proxies wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import polars as pl
 
 from pipeline.errors import IntegrityError
-from pipeline.tables import Extractions, Proxies, ProxySignals, ProxySplits, Samples
+from pipeline.tables import SINK_GAPS, Extractions, Proxies, ProxySignals, ProxySplits, Samples, SinkGaps
 
 MIN_SHARED_CLUSTERS = 20
 SHARED_AGREEMENT = 0.95
@@ -28,6 +28,7 @@ class Evidence:
     signals: ProxySignals
     extractions: Extractions
     suffix_tokens: int
+    sink_gaps: SinkGaps = field(default_factory=SINK_GAPS.empty)
 
     def sizes(self, role: str) -> list[int]:
         """List the ladder ranks that proxies of a role have, ascending."""
@@ -64,16 +65,53 @@ class Evidence:
         return self._by_cluster(pl.DataFrame(self.extractions).rename({"sample_id": "window_id"}), role, size)
 
     def exposures(self, size: int) -> pl.DataFrame:
-        """Return the losses that the full proxy of a size logged before its updates: cluster_id, sample_id, step, loss."""
+        """Return the losses that the full proxy of a size logged before its updates: cluster_id, sample_id, window_id, step, loss."""
         rows = self.signals.filter(pl.col("phase") == "exposure").select("sample_id", "proxy", "step", "loss")
-        placed = rows.join(pl.DataFrame(self.samples).select("sample_id", "cluster_id"), on="sample_id")
+        placed = rows.join(pl.DataFrame(self.samples).select("sample_id", "window_id", "cluster_id"), on="sample_id")
         full = self.of("full", size).filter("in_training")
         return placed.join(full, on=["proxy", "cluster_id"]).sort("cluster_id", "step", "loss")
+
+    def unseen(self, size: int) -> pl.DataFrame:
+        """Return the loss of each held-out cluster at every look and probe of a size's full proxy: cluster_id, step, loss.
+
+        Windows that other clusters share are left out, since those may be trained on.
+        """
+        looks = self.signals.filter(pl.col("phase").is_in(["unseen", "probe"])).rename({"sample_id": "window_id"})
+        rows = self._by_cluster(looks.select("window_id", "proxy", "step", "loss"), "full", size).filter(~pl.col("is_shared"))
+        held_out = rows.join(self.held_out(), on="cluster_id", how="semi")
+        means = held_out.group_by("cluster_id", "step", maintain_order=True).agg(pl.col("loss").cast(pl.Float64).mean())
+        return means.sort("cluster_id", "step")
+
+    def forgotten(self) -> pl.DataFrame:
+        """Return how windows' losses changed when halves went on without them: cluster_id, proxy, in_training, is_shared, rise."""
+        after = self.signals.filter(pl.col("phase") == "forgetting").rename({"sample_id": "window_id"})
+        before = self.probes("feature_half", 0)
+        both = before.join(after.select("window_id", "proxy", after="loss"), on=["window_id", "proxy"])
+        rises = both.with_columns(rise=pl.col("after").cast(pl.Float64) - pl.col("loss").cast(pl.Float64))
+        return rises.select("cluster_id", "proxy", "in_training", "is_shared", "rise").sort("cluster_id", "proxy", "rise")
+
+    def sinks(self) -> pl.DataFrame:
+        """Return what a MemSinks proxy says of each cluster; no rows where none was trained.
+
+        Columns: cluster_id, is_held_out, and for each mask (own, off, other) MASK_loss, the mean over distinct windows in nats per
+        token, and MASK_recited, whether some window's whole suffix is the argmax, null where all windows are too short.
+        """
+        owners = pl.DataFrame(self.samples).select("sample_id", "cluster_id")
+        rows = pl.DataFrame(self.sink_gaps).join(owners, on="sample_id").sort("cluster_id", "mask", "loss", "sample_id")
+        recited = (pl.col("memorization_score") >= 1.0).max()
+        values = rows.group_by("cluster_id", "mask", maintain_order=True).agg(loss=pl.col("loss").cast(pl.Float64).mean(), recited=recited)
+        wide = rows.select("cluster_id").unique().sort("cluster_id")
+        for mask in ("own", "off", "other"):
+            one = values.filter(pl.col("mask") == mask).drop("mask").rename({"loss": f"{mask}_loss", "recited": f"{mask}_recited"})
+            wide = wide.join(one, on="cluster_id", how="left")
+        unseen = self.held_out().with_columns(is_held_out=pl.lit(True))
+        return wide.join(unseen, on="cluster_id", how="left").with_columns(pl.col("is_held_out").fill_null(False)).sort("cluster_id")
 
     def _by_cluster(self, rows: pl.DataFrame, role: str, size: int) -> pl.DataFrame:
         placed = self.of(role, size).join(self.windows(), on="cluster_id").join(rows, on=["proxy", "window_id"])
         # ids follow file order; values don't: sums taken in this order are the same however rows are numbered
-        return placed.sort("cluster_id", "proxy", *(name for name in ("step", "loss", "suffix_log_prob") if name in placed.columns))
+        values = ("step", "loss", "absorption", "spillover", "suffix_log_prob")
+        return placed.sort("cluster_id", "proxy", *(name for name in values if name in placed.columns))
 
 
 def check_independence(evidence: Evidence) -> None:

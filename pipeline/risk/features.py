@@ -10,13 +10,15 @@ from collections.abc import Callable
 import polars as pl
 
 from pipeline.risk import forward_features as forward
+from pipeline.risk import gradient_features as gradients
 from pipeline.risk import training_features as training
+from pipeline.risk import trajectory_features as trajectories
 from pipeline.risk.evidence import Evidence
 from pipeline.risk.forward_features import View
 
 Signal = Callable[[View], pl.DataFrame]
 
-CORPUS_FEATURES = ("copies", "fuzzy_mass", "zlib_ratio", "length")
+CORPUS_FEATURES = ("copies", "fuzzy_mass", "span_share", "span_copies", "commonness", "zlib_ratio", "length")
 FORWARD_FEATURES: tuple[Signal, ...] = (
     forward.loss,
     forward.loss_per_zlib,
@@ -30,18 +32,28 @@ FORWARD_FEATURES: tuple[Signal, ...] = (
     forward.rare_token_rate,
 )
 TRAINING_FEATURES: tuple[Signal, ...] = (
-    training.trajectory_sum,
-    training.trajectory_iqr,
-    training.trajectory_drop,
+    trajectories.trajectory_sum,
+    trajectories.trajectory_iqr,
+    trajectories.exposure_drop,
+    trajectories.forgetting,
     training.counterfactual_gap,
     training.reference_gap,
-    training.grad_norm,
-    training.absorption_last,
-    training.absorption_sum,
+    training.scale_slope,
+    gradients.grad_norm,
+    gradients.absorption_last,
+    gradients.absorption_sum,
+    gradients.spillover,
+    gradients.specificity,
+    gradients.reference_grad_norm,
+    gradients.reference_absorption,
+    training.sink_gap,
+    training.placebo_gap,
 )
 FEATURES: tuple[str, ...] = (*CORPUS_FEATURES, *(signal.__name__ for signal in (*FORWARD_FEATURES, *TRAINING_FEATURES)))
-COPY_FEATURES = frozenset({"copies", "fuzzy_mass"})
+COPY_FEATURES = frozenset({"copies", "fuzzy_mass", "span_share", "span_copies"})
 """Left out of signal_score: it must tell sinks from other text without being told how often they occur."""
+FITTED_FEATURES: tuple[str, ...] = tuple(name for name in FEATURES if name != "scale_slope")
+"""What predictors are fitted to. A slope is missing at the smallest size, so that its absence would stand for the size itself."""
 RISING_FEATURES = frozenset({"copies", "fuzzy_mass", "counterfactual_gap", "reference_gap"})
 """Features in which a score may only rise."""
 
@@ -74,4 +86,8 @@ def view_of(evidence: Evidence, texts: pl.DataFrame, size: int) -> View:
         held_out=evidence.held_out(),
         texts=texts,
         suffix_tokens=evidence.suffix_tokens,
+        sinks=evidence.sinks(),
+        unseen=evidence.unseen(size),
+        ladder=tuple((evidence.num_parameters(rank), evidence.probes("full", rank)) for rank in evidence.sizes("full") if rank <= size),
+        forgotten=evidence.forgotten(),
     )

@@ -17,7 +17,10 @@ class View:
 
     `probes`: the full proxy's last probe, one row a cluster and window; `checkpoints`: all its probes; `recitals`: its extractions;
     `halves`: last probes of the feature halves (of the largest size up to this one), with in_training; `exposures`: losses in training;
-    `held_out`: clusters that no proxy saw; `texts`: one row a cluster with num_tokens, zlib_bytes and the one forward pass.
+    `unseen`: losses of held-out clusters over the steps of the full proxy; `ladder`: parameters and last probes of the full proxies up to
+    this size; `forgotten`: how losses of feature halves rose when training went on without a text; `held_out`: clusters that no proxy
+    saw; `texts`: one row a cluster with num_tokens, zlib_bytes and the one forward pass; `sinks`: the
+    frame of `Evidence.sinks`.
     """
 
     probes: pl.DataFrame
@@ -28,6 +31,10 @@ class View:
     held_out: pl.DataFrame
     texts: pl.DataFrame
     suffix_tokens: int
+    sinks: pl.DataFrame
+    unseen: pl.DataFrame
+    ladder: tuple[tuple[int, pl.DataFrame], ...]
+    forgotten: pl.DataFrame
 
 
 def per_cluster(rows: pl.DataFrame, name: str, value: pl.Expr) -> pl.DataFrame:

@@ -59,7 +59,7 @@ def word_grams(text: str) -> NDArray[np.uint64]:
         words = [character for word in words for character in word]
     if len(words) < GRAM:
         return np.empty(0, np.uint64)
-    hashed = np.fromiter(map(_word_hash, words), np.uint64, len(words))
+    hashed = np.fromiter(map(hash_word, words), np.uint64, len(words))
     mixed = hashed[:-2] * np.uint64(0x9E3779B97F4A7C15) + hashed[1:-1]
     mixed = mixed * np.uint64(0xC2B2AE3D27D4EB4F) + hashed[2:]
     return np.unique(mixed ^ (mixed >> np.uint64(29)))
@@ -95,5 +95,6 @@ def _postings(grams: Mapping[bytes, NDArray[np.uint64]], copies: Mapping[bytes, 
 
 
 @lru_cache(maxsize=1 << 18)
-def _word_hash(word: str) -> int:
+def hash_word(word: str) -> int:
+    """Return 64 bits of a word's BLAKE2b hash."""
     return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

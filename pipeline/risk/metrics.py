@@ -59,6 +59,25 @@ def precision_recall(ranking: Ranking) -> list[list[float]]:
     return [[float(hit / hits[-1]), float(hit / (hit + miss))] for hit, miss in zip(hits, misses, strict=True)]
 
 
+def recall_at_precision(ranking: Ranking, wanted: float) -> Array:
+    """Return the largest recall at which precision is at least `wanted`, per draw; 0 where it never is, NaN without positives."""
+    return _best(ranking, wanted, of_recall=True)
+
+
+def precision_at_recall(ranking: Ranking, wanted: float) -> Array:
+    """Return the largest precision at which recall is at least `wanted`, per draw; NaN without positives."""
+    return _best(ranking, wanted, of_recall=False)
+
+
+def _best(ranking: Ranking, wanted: float, *, of_recall: bool) -> Array:
+    hits, total = np.cumsum(ranking.positive, axis=1), ranking.positive.sum(axis=1, keepdims=True)
+    precision = hits / np.maximum(hits + np.cumsum(ranking.negative, axis=1), 1e-12)
+    recall = hits / np.maximum(total, 1e-12)
+    value, limit = (recall, precision) if of_recall else (precision, recall)
+    best = np.where(limit >= wanted - 1e-12, value, 0.0).max(axis=1, initial=0.0)
+    return np.asarray(np.where(total[:, 0] > 0, best, np.nan))
+
+
 def bounds(draws: Array, interval: float) -> tuple[float | None, float | None]:
     """Return the two-sided percentile interval of the finite draws; None where there are none."""
     finite = draws[np.isfinite(draws)]
@@ -66,6 +85,12 @@ def bounds(draws: Array, interval: float) -> tuple[float | None, float | None]:
         return None, None
     low, high = np.quantile(finite, [(1 - interval) / 2, (1 + interval) / 2])
     return float(low), float(high)
+
+
+def estimate(draws: Array, interval: float) -> dict[str, float | None]:
+    """Return the first draw, which is the data's own, as value and the interval of the others as low and high."""
+    low, high = bounds(draws[1:], interval)
+    return {"value": float(draws[0]) if np.isfinite(draws[0]) else None, "low": low, "high": high}
 
 
 def spearman(first: Array, second: Array) -> float | None:

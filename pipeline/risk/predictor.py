@@ -29,7 +29,7 @@ from pipeline.risk.crossfit import (
     cross_fit_ridge,
     size_error,
 )
-from pipeline.risk.features import COPY_FEATURES, FEATURES, RISING_FEATURES
+from pipeline.risk.features import COPY_FEATURES, FEATURES, FITTED_FEATURES, RISING_FEATURES
 from pipeline.risk.linear import Array, Standardizer, fit_logistic, fit_ridge
 
 MIN_POSITIVES = 10
@@ -155,8 +155,8 @@ def fit_teacher(rows: Rows, config: RiskConfig, seed: int) -> Teacher | None:
     if positive.sum() < MIN_POSITIVES or (has_label & ~positive).sum() < MIN_NEGATIVES:
         return None
     folds = assign_folds(rows.cluster_ids, positive, config.num_folds, seed)
-    signals = tuple(name for name in FEATURES if name not in COPY_FEATURES)
-    sink, signal, rival = (_fit_sink(labelled, folds, features) for features in (FEATURES, signals, RIVAL_FEATURES))
+    signals = tuple(name for name in FITTED_FEATURES if name not in COPY_FEATURES)
+    sink, signal, rival = (_fit_sink(labelled, folds, features) for features in (FITTED_FEATURES, signals, RIVAL_FEATURES))
     gain = _fit_gain(rows, folds)
     rng = np.random.default_rng([seed, 1])
     draws = rng.multinomial(len(rows.cluster_ids), np.full(len(rows.cluster_ids), 1 / len(rows.cluster_ids)), config.num_bootstrap)
@@ -201,9 +201,9 @@ def _fit_sink(rows: Rows, folds: Folds, features: tuple[str, ...]) -> Model:
 
 
 def _fit_gain(rows: Rows, folds: Folds) -> Model:
-    standardizer = Standardizer.fit(rows.raw)
-    design = Model(FEATURES, standardizer, CrossFitted(np.empty((0, 0)), np.empty((0, 2)), 0.0)).design(rows.raw, rows.ratio)
-    return Model(FEATURES, standardizer, cross_fit_ridge(design, rows.gain, rows.weights(), folds[rows.cluster]))
+    standardizer = Standardizer.fit(rows.raw[:, [FEATURES.index(name) for name in FITTED_FEATURES]])
+    design = Model(FITTED_FEATURES, standardizer, CrossFitted(np.empty((0, 0)), np.empty((0, 2)), 0.0)).design(rows.raw, rows.ratio)
+    return Model(FITTED_FEATURES, standardizer, cross_fit_ridge(design, rows.gain, rows.weights(), folds[rows.cluster]))
 
 
 def _rising(model: Model) -> NDArray[np.bool_]:

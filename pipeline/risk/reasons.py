@@ -17,12 +17,16 @@ MIN_PULL = 0.05  # logits
 
 THEMES: dict[str, tuple[str, ...]] = {
     "copies": ("copies", "fuzzy_mass"),
-    "contrast": ("loss", "loss_per_zlib", "min_k_plus_plus", "reference_loss", "reference_gap", "counterfactual_gap"),
+    "contrast": ("loss", "loss_per_zlib", "min_k_plus_plus", "reference_loss", "reference_gap", "counterfactual_gap", "scale_slope"),
     "recital": ("suffix_log_prob", "greedy_match", "prompt_loss", "suffix_loss", "prompt_suffix_difference"),
-    "trajectory": ("trajectory_sum", "trajectory_iqr", "trajectory_drop"),
-    "gradient": ("grad_norm", "absorption_last", "absorption_sum"),
+    "trajectory": ("trajectory_sum", "trajectory_iqr", "exposure_drop", "forgetting"),
+    "gradient": ("grad_norm", "absorption_last", "absorption_sum", "reference_grad_norm", "reference_absorption"),
+    "teaching": ("spillover", "specificity"),
+    "span": ("span_share", "span_copies"),
+    "sinks": ("sink_gap", "placebo_gap"),
+    "common": ("commonness",),
     "text": ("zlib_ratio", "length", "rare_token_rate"),
-    "pass": ("document_loss", "document_loss_sd", "document_prompt_suffix_difference", "document_loss_per_zlib"),
+    "pass": ("document_loss", "document_loss_sd", "document_prompt_suffix_difference", "document_loss_per_zlib", "document_grad_norm"),
 }
 
 
@@ -69,7 +73,7 @@ def _recital(values: Values) -> str:
 
 
 def _trajectory(values: Values) -> str:
-    drop, spread = values["trajectory_drop"], values["trajectory_iqr"]
+    drop, spread = values["exposure_drop"], values["trajectory_iqr"]
     if drop is not None:
         return f"a loss that fell {drop:+.2f} nats a token beside unseen text's"
     return "its losses in training" if spread is None else f"losses in training spread over {spread:.2f} nats a token"
@@ -78,6 +82,32 @@ def _trajectory(values: Values) -> str:
 def _gradient(values: Values) -> str:
     absorbed = values["absorption_sum"]
     return "its gradients" if absorbed is None else f"absorption of {2.0**absorbed:.2g} nats an exposure"
+
+
+def _teaching(values: Values) -> str:
+    gained = values["spillover"]
+    if gained is None:
+        return "what it does for other text, which could not be measured"
+    return f"a step on it {'lowering' if gained >= 0 else 'raising'} the loss of held-out text by {abs(gained):.2g} nats a token"
+
+
+def _span(values: Values) -> str:
+    share, copies = values["span_share"], values["span_copies"]
+    if share is None or copies is None:
+        return "repeated spans that were not looked for"
+    return f"{share:.0%} of it in spans that stand in up to {2.0**copies:.0f} places" if share else "no span that other documents repeat"
+
+
+def _common(values: Values) -> str:
+    common = values["commonness"]
+    return "too few words to say how common they are" if common is None else f"phrases that stand in {2.0**common:.1f} texts each"
+
+
+def _sinks(values: Values) -> str:
+    gap, placebo = values["sink_gap"], values["placebo_gap"]
+    if gap is None or placebo is None:
+        return "sinks that were not trained"
+    return f"a loss {gap:+.2f} nats a token without its own sinks, {placebo:+.2f} without random ones"
 
 
 def _text(values: Values) -> str:
@@ -99,6 +129,10 @@ PHRASES: dict[str, Callable[[Values], str]] = {
     "recital": _recital,
     "trajectory": _trajectory,
     "gradient": _gradient,
+    "teaching": _teaching,
+    "span": _span,
+    "sinks": _sinks,
+    "common": _common,
     "text": _text,
     "pass": _pass,
 }

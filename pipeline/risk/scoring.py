@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unus
 
 from pipeline.config import RiskConfig
 from pipeline.risk.classes import sink_class
-from pipeline.risk.corpus_features import Parts, cluster_texts, document_features, index_subsample
+from pipeline.risk.corpus_features import Parts, corpus_texts
 from pipeline.risk.crossfit import NO_FOLD, Folds
 from pipeline.risk.evaluation import evaluate
 from pipeline.risk.evidence import Evidence, check_independence
@@ -40,6 +40,7 @@ from pipeline.risk.reasons import reasons
 from pipeline.risk.student import STUDENT_FEATURES, fit_student, student_features, student_scores
 from pipeline.risk.support import Support
 from pipeline.tables import (
+    SINK_GAPS,
     SINK_SCORES,
     Clusters,
     DocumentSignals,
@@ -47,7 +48,9 @@ from pipeline.tables import (
     Proxies,
     ProxySignals,
     ProxySplits,
+    RepeatedSpans,
     Samples,
+    SinkGaps,
     SinkScores,
 )
 
@@ -72,18 +75,20 @@ def score_documents(
     config: RiskConfig,
     suffix_tokens: int,
     seed: int,
+    sink_gaps: SinkGaps | None = None,
+    spans: RepeatedSpans | None = None,
 ) -> tuple[SinkScores, Mapping[str, Any]]:
     """Return one scored row a document, ordered by doc_id, and facts: evaluation, model_card, notes.
 
     `parts` opens the documents anew at each call (it is read twice, one part in memory at a time). Signals ride along as further
-    columns, null where not measurable. Raises: IntegrityError when feature and label proxies share a split.
+    columns, null where not measurable. `spans`: None where they were not looked for. Raises: IntegrityError when feature and label proxies
+    share a split.
     """
-    evidence = Evidence(samples, splits, proxies, signals, extractions, suffix_tokens)
+    gaps = SINK_GAPS.empty() if sink_gaps is None else sink_gaps
+    evidence = Evidence(samples, splits, proxies, signals, extractions, suffix_tokens, gaps)
     check_independence(evidence)
     with threadpool_limits(limits=1):  # sums in threads depend on their number
-        index = index_subsample(parts, samples["doc_id"].unique().to_list())
-        documents = pl.concat([document_features(part, index) for part in parts()])
-        texts = cluster_texts(documents, clusters, document_signals)
+        documents, texts = corpus_texts(parts, samples["doc_id"].unique().to_list(), clusters, document_signals, spans)
         scored, facts = score_clusters(texts, evidence, config, seed)
     return _broadcast(documents, clusters, scored), facts
 

@@ -20,6 +20,9 @@ from pipeline.risk.support import Support
 STUDENT_FEATURES = (
     "copies",
     "fuzzy_mass",
+    "span_share",
+    "span_copies",
+    "commonness",
     "zlib_ratio",
     "length",
     "rare_token_rate",
@@ -27,6 +30,7 @@ STUDENT_FEATURES = (
     "document_loss_sd",
     "document_prompt_suffix_difference",
     "document_loss_per_zlib",
+    "document_grad_norm",
 )
 RISING = frozenset({"copies", "fuzzy_mass"})
 
@@ -52,6 +56,7 @@ def student_features(texts: pl.DataFrame) -> Array:
         document_loss_sd=pl.col("reference_loss_sd"),
         document_prompt_suffix_difference=pl.col("reference_prompt_loss") - pl.col("reference_suffix_loss"),
         document_loss_per_zlib=per_zlib,
+        document_grad_norm=pl.col("reference_grad_norm"),
     )
     return table.select(pl.col(STUDENT_FEATURES).cast(pl.Float64).fill_null(np.nan)).to_numpy()
 

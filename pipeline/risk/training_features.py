@@ -1,51 +1,16 @@
-"""Signals of training: how proxies learnt a text, and what they know of it that proxies without it do not."""
+"""Signals of training with and without a text: what proxies that saw it know of it that proxies without it do not."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
-from pipeline.risk.forward_features import View, loss, per_cluster, reference_loss
+from pipeline.risk.forward_features import View, loss, reference_loss
 
 PRIOR_DEGREES = 4.0
 """Weight, in observations, of the corpus-wide variance in each cluster's own. Source: Smyth 2004, moderated t, section 4."""
-MIN_MATCHED = 8
-
-
-def trajectory_sum(view: View) -> pl.DataFrame:
-    """Return the sum of losses over exposures divided by their number, so that copies and part epochs don't count.
-
-    Unit: nats per token. Direction: lower, learnt earlier. Source: Pruthi 2020 and "loss trajectory" membership inference.
-    """
-    return per_cluster(view.exposures, "trajectory_sum", pl.col("loss").mean())
-
-
-def trajectory_iqr(view: View) -> pl.DataFrame:
-    """Return the upper less the lower quartile of the losses at exposures ("LT-IQR"), null below two exposures.
-
-    Unit: nats per token. Direction: higher, more memorization. Source: LT-IQR, measured on images; see the design's section 3.
-    """
-    spread = pl.col("loss").quantile(0.75, "linear") - pl.col("loss").quantile(0.25, "linear")
-    return per_cluster(view.exposures, "trajectory_iqr", pl.when(pl.len() >= 2).then(spread))
-
-
-def trajectory_drop(view: View) -> pl.DataFrame:
-    """Return the fall of the loss from the first to the last probe, less the fall that unseen text of like first loss shows.
-
-    Unit: nats per token. Direction: higher, learnt rather than generalized. Null with a single probe. Unseen text is matched by a
-    line through the held-out clusters' (first loss, fall), by their mean fall below 8 of them.
-    """
-    steps = view.checkpoints.select(first=pl.col("step").min(), last=pl.col("step").max()).row(0)
-    if steps[0] is None or steps[0] == steps[1]:
-        return view.probes.select("cluster_id").unique(maintain_order=True).with_columns(trajectory_drop=pl.lit(None, pl.Float64))
-    at = [
-        per_cluster(view.checkpoints.filter(pl.col("step") == step), name, pl.col("loss").mean())
-        for step, name in zip(steps, ("first", "last"), strict=True)
-    ]
-    fall = at[0].join(at[1], on="cluster_id").with_columns(fall=pl.col("first") - pl.col("last"))
-    unseen = fall.join(view.held_out, on="cluster_id", how="semi")
-    slope, level = _line(unseen["first"].to_numpy(), unseen["fall"].to_numpy())
-    return fall.select("cluster_id", trajectory_drop=pl.col("fall") - slope * pl.col("first") - level)
 
 
 def counterfactual_gap(view: View) -> pl.DataFrame:
@@ -80,40 +45,44 @@ def reference_gap(view: View) -> pl.DataFrame:
     return both.select("cluster_id", reference_gap=pl.col("gap") - (unseen if isinstance(unseen, float) else 0.0))
 
 
-def grad_norm(view: View) -> pl.DataFrame:
-    """Return log2 of the gradient's norm at the last probe.
+def scale_slope(view: View) -> pl.DataFrame:
+    """Return the slope of reference_gap over log10 of the proxies' parameters, by least squares over the sizes up to the view's.
 
-    Unit: doublings of nats per token per parameter. Direction: none stated: measured on every corpus. Source: GraNd, Paul 2021.
+    Feature halves exist at one size alone, so their counterfactual_gap has no slope; the reference is the same at every size, and what
+    unseen text gains from size is taken off at each. Unit: nats per token a decade. Direction: higher, larger models store more of it.
+    Null at the smallest size. Source: Carlini 2023, section 4.1 (memorization is log-linear in size); the design's section 3.
     """
-    return per_cluster(view.probes, "grad_norm", _log2(pl.col("grad_norm").mean()))
+    gaps = view.probes.select("cluster_id").unique().sort("cluster_id")
+    decades = np.log10([parameters for parameters, _ in view.ladder])
+    if np.ptp(decades) == 0:
+        return gaps.with_columns(scale_slope=pl.lit(None, pl.Float64))
+    weights = (decades - decades.mean()) / np.square(decades - decades.mean()).sum()
+    for rank, (_, probes) in enumerate(view.ladder):
+        own = reference_gap(replace(view, probes=probes)).rename({"reference_gap": f"gap_{rank}"})
+        gaps = gaps.join(own, on="cluster_id", how="left")
+    # not sum_horizontal, which takes a missing gap for none
+    slope = sum((pl.col(f"gap_{rank}") * weight for rank, weight in enumerate(weights.tolist())), start=pl.lit(0.0))
+    return gaps.select("cluster_id", scale_slope=slope)
 
 
-def absorption_last(view: View) -> pl.DataFrame:
-    """Return log2 of lr x g' P g at the last probe, P the Adam preconditioner: self-influence of one exposure.
+def sink_gap(view: View) -> pl.DataFrame:
+    """Return l(x; all sinks off) - l(x; own sinks on) in the MemSinks proxy, less the mean of the same over held-out clusters.
 
-    Unit: doublings of nats. Direction: higher, absorbs more. Source: Pruthi 2020 (TracIn), section 3, preconditioned.
+    Unit: nats per token. Direction: higher, more of the text is stored in its own sinks. Null where no such proxy was trained; it has the
+    smallest size whatever the view's. Source: Ghosal 2025, "Memorization Sinks", section 4.
     """
-    return per_cluster(view.probes, "absorption_last", _log2(pl.col("absorption").mean()))
+    return _gap(view, "sink_gap", pl.col("off_loss") - pl.col("own_loss"))
 
 
-def absorption_sum(view: View) -> pl.DataFrame:
-    """Return log2 of lr x g' P g summed over the checkpoints, per exposure: copies are not counted here.
+def placebo_gap(view: View) -> pl.DataFrame:
+    """Return l(x; all sinks off) - l(x; a random other mask) in the MemSinks proxy, less the mean of the same over held-out clusters.
 
-    Unit: doublings of nats. Direction: higher, absorbs more. Source: Pruthi 2020 (TracIn), section 3, preconditioned.
+    Unit: nats per token. Direction: none: what sinks that are not the text's own do for it, beside which sink_gap is to be read.
     """
-    by_step = view.checkpoints.group_by("cluster_id", "step", maintain_order=True).agg(pl.col("absorption").mean())
-    total = pl.when(pl.col("absorption").is_not_null().any()).then(pl.col("absorption").sum())
-    return per_cluster(by_step.sort("cluster_id", "step"), "absorption_sum", _log2(total))
+    return _gap(view, "placebo_gap", pl.col("off_loss") - pl.col("other_loss"))
 
 
-def _log2(value: pl.Expr) -> pl.Expr:
-    return pl.when(value > 0).then(value.cast(pl.Float64).log(2))
-
-
-def _line(at: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    if len(at) == 0:
-        return 0.0, 0.0
-    if len(at) < MIN_MATCHED or float(np.std(at)) < 1e-9:
-        return 0.0, float(np.mean(values))
-    slope = float(np.cov(at, values)[0, 1] / np.var(at, ddof=1))
-    return slope, float(np.mean(values) - slope * np.mean(at))
+def _gap(view: View, name: str, gap: pl.Expr) -> pl.DataFrame:
+    gaps = view.sinks.select("cluster_id", "is_held_out", gap.alias(name))
+    unseen = gaps.filter("is_held_out")[name].mean()
+    return gaps.select("cluster_id", pl.col(name) - (unseen if isinstance(unseen, float) else 0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import jsonschema
 import pydantic
 import pytest
 
-from pipeline.config import AuditConfig, InputConfig, canonical_json, load_config, parse_config
+from pipeline.config import FINE_TUNING_RATE, AuditConfig, InputConfig, canonical_json, load_config, parse_config
 from pipeline.errors import ConfigError
 
 INPUT = {"paths": ["corpus"]}
@@ -35,6 +36,35 @@ def test_sections_are_frozen() -> None:
 def test_empty_sections_are_defaults() -> None:
     """A section whose lines are all comments is YAML's null, and means its defaults."""
     assert config(dedup=None, proxy=None) == config()
+
+
+WAIVER = {"gate": "source_loss", "until": "2020-01-31", "approver": "R. Roe", "reason": "known templates"}
+
+
+def test_a_waiver_may_be_past_its_day() -> None:
+    """It is kept and has no effect, which is not the configuration's to say; YAML's own dates are dates."""
+    (waiver,) = parse_config({"input": INPUT, "release": {"waivers": [{**WAIVER, "until": date(2020, 1, 31)}]}}).release.waivers
+    assert (waiver.gate, waiver.until, waiver.approver) == ("source_loss", date(2020, 1, 31), "R. Roe")
+
+
+@pytest.mark.parametrize(
+    ("waivers", "message"),
+    [
+        ([{**WAIVER, "gate": "source_los"}], r"release.waivers.0.gate: .*unknown gate source_los; did you mean source_loss"),
+        ([{**WAIVER, "gate": "zzz"}], r"unknown gate zzz; available: source_loss, largest_cluster"),
+        ([{**WAIVER, "gate": "rows_balance"}], r"rows_balance cannot be waived: it proves"),
+        ([{key: value for key, value in WAIVER.items() if key != "approver"}], r"release.waivers.0.approver: Field required"),
+        ([{**WAIVER, "approver": "  \t "}], r"release.waivers.0.approver: .*one line of visible characters"),
+        ([{**WAIVER, "reason": "two\nlines"}], r"release.waivers.0.reason: .*one line of visible characters"),
+        ([{**WAIVER, "until": "soon"}], r"release.waivers.0.until: Input should be a valid date"),
+        ([{**WAIVER, "approved_by": "R. Roe"}], r"unknown key release.waivers.0.approved_by; did you mean approver"),
+        ([WAIVER, {**WAIVER, "until": "2027-01-31"}], r"source_loss is waived twice; give the later waiver alone"),
+    ],
+)
+def test_wrong_waivers_are_explained(waivers: list[dict[str, Any]], message: str) -> None:
+    """A waiver is somebody's word: who, for what, until when and why have to be there."""
+    with pytest.raises(ConfigError, match=message):
+        parse_config({"input": INPUT, "release": {"waivers": waivers}})
 
 
 @pytest.mark.parametrize(
@@ -71,6 +101,8 @@ def test_empty_sections_are_defaults() -> None:
             r"prompt_tokens \+ suffix_tokens exceed context",
         ),
         ({"input": INPUT, "proxy": {"ladder": [2, 2, 3]}}, r"ladder needs at least three strictly rising sizes"),
+        ({"input": INPUT, "proxy": {"ladder": [0.5, 2, 3]}}, r"ladder needs dials of 1 or more: a model has a layer"),
+        ({"input": INPUT, "proxy": {"device": "tpu"}}, r"proxy.device: Input should be 'auto', 'cpu' or 'cuda'"),
         ({"input": INPUT, "proxy": {"num_halves": [6, 4]}}, r"num_halves needs at least 8"),
         ({"input": INPUT, "name": "../x"}, r"name: String should match pattern"),
         ({"input": INPUT, "seed": -1, "dedup": {"ngram": 0}}, r"2 setting\(s\) are wrong: .*seed.*dedup.ngram|dedup.ngram.*seed"),
@@ -80,6 +112,23 @@ def test_wrong_settings_are_explained(raw: dict[str, Any], message: str) -> None
     """Every fault is listed with its key and the nearest known one."""
     with pytest.raises(ConfigError, match=message):
         parse_config(raw)
+
+
+def test_dials_may_lie_between_whole_numbers() -> None:
+    """A whole dial has one form however it was written, so that digests of settings don't part over it."""
+    one, other = (config(proxy={"ladder": ladder}) for ladder in ([2, 2.5, 3], [2.0, 2.5, 3.0]))
+    assert one.proxy.ladder == (2, 2.5, 3)
+    assert canonical_json(one) == canonical_json(other)
+    assert '"ladder":[2,2.5,3]' in canonical_json(one)
+    assert '"ladder":[2,3,4]' in canonical_json(config())
+
+
+def test_proxies_that_start_from_a_base_learn_more_slowly() -> None:
+    """The rate's default follows from init_from; a rate that is set stays, and so does a resolved configuration."""
+    tuned = config(proxy={"init_from": "base"})
+    assert (config().proxy.learning_rate, tuned.proxy.learning_rate) == (6e-3, FINE_TUNING_RATE)
+    assert config(proxy={"init_from": "base", "learning_rate": 2e-3}).proxy.learning_rate == 2e-3
+    assert parse_config(json.loads(canonical_json(tuned))) == tuned
 
 
 def test_a_file_with_overrides(tmp_path: Path) -> None:

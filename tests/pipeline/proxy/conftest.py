@@ -70,7 +70,7 @@ def corpus(tiny_config: ProxyConfig) -> Corpus:
     return Corpus(documents, tiny_config, tokenizer, drawn, specs, split_clusters(drawn.samples, specs, tiny_config, SEED))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
-    """Compute as the workers do."""
+    """Compute as the workers do, in fixtures too: sums in threads depend on their number."""
     torch.set_num_threads(1)

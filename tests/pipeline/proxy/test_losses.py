@@ -42,3 +42,16 @@ def test_statistics_are_those_of_the_whole_distribution(inputs: tuple[torch.Tens
     torch.testing.assert_close(statistics.loss.double(), -chosen, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(statistics.z_score.double(), (chosen - mu) / sigma, atol=1e-3, rtol=1e-3)
     assert torch.equal(statistics.is_argmax, log_probabilities.argmax(1) == targets)
+
+
+def test_weights_scale_what_each_token_counts(inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+    """Loss and gradients are those of the weighted sum over the number of tokens, and a weight of 0 takes a token out."""
+    hidden, weight, targets = inputs
+    weights = torch.rand(len(targets), generator=torch.Generator().manual_seed(1)) * (torch.arange(len(targets)) % 3 > 0)
+    expected = (F.cross_entropy(hidden @ weight.t(), targets, reduction="none") * weights).sum() / len(targets)
+    mean, _ = mean_token_loss(hidden, weight, targets, weights)
+    torch.testing.assert_close(mean, expected)
+    wanted = torch.autograd.grad(expected, (hidden, weight))
+    for got, want in zip(torch.autograd.grad(mean, (hidden, weight)), wanted, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-4)
+    assert not torch.autograd.grad(mean_token_loss(hidden, weight, targets, weights)[0], hidden)[0][0].any()

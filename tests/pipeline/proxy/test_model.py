@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.config import ProxyConfig
 from pipeline.errors import IntegrityError
-from pipeline.proxy.model import Shape, build_model, count_flops, load_checkpoint, plan_config, save_checkpoint
+from pipeline.proxy.model import build_model, count_flops, load_checkpoint, plan_config, save_checkpoint
+from pipeline.proxy.shape import Shape
 
 
 def test_the_default_ladder_rises_about_threefold() -> None:
@@ -28,6 +29,16 @@ def test_the_default_ladder_rises_about_threefold() -> None:
         assert abs(shape.width - 24 * dial) <= 8
         assert shape.width % shape.num_heads == 0
         assert shape.width // shape.num_heads in (8, 16, 24, 32)
+
+
+def test_a_dial_between_two_whole_ones_has_the_layers_of_the_lower() -> None:
+    """Dial 2.5 is two layers of width 64; a whole dial is the same model in either form of the number."""
+    config = ProxyConfig()
+    between = Shape.of(plan_config(config, 2.5, 300))
+    assert (between.num_layers, between.width) == (2, 64)
+    assert build_model(config, 2.5, 300, torch.Generator()).count_parameters() == 100_096
+    models = [save_checkpoint(build_model(config, dial, 50, torch.Generator().manual_seed(5))) for dial in (2, 2.0)]
+    assert models[0] == models[1]
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])

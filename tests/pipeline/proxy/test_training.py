@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -61,6 +62,46 @@ def test_a_full_run_is_probed_with_gradients_at_its_checkpoints(corpus: Corpus, 
         assert at_step.select("grad_norm", "absorption", "min_k_plus_plus").null_count().sum_horizontal().item() == 0
         assert (at_step["grad_norm"] > 0).all()
         assert (at_step["absorption"] > 0).all()
+
+
+def test_spillover_is_measured_on_everything_and_unseen_text_in_between(corpus: Corpus, full: ProxyRun) -> None:
+    """Probes of a full run have a spillover, mostly positive in early training; held-out windows alone are looked at, from the start on."""
+    probes = full.signals.filter(pl.col("phase") == "probe")
+    assert probes["spillover"].null_count() == 0
+    first = probes.filter(pl.col("step") == pl.col("step").min())["spillover"].to_numpy()
+    assert np.mean(first > 0) > 0.9
+    looks = full.signals.filter(pl.col("phase") == "unseen")
+    assert looks["step"].min() == 0
+    assert not set(looks["step"]) & set(probes["step"])
+    trained = corpus.splits.filter("in_training")["cluster_id"].unique()
+    held_out = corpus.drawn.samples.filter(~pl.col("cluster_id").is_in(trained.implode()))["window_id"].unique().sort().to_list()
+    for _, rows in looks.group_by("step"):
+        assert rows["sample_id"].sort().to_list() == held_out
+    assert looks.sort("step")["loss"][0] == pytest.approx(math.log(corpus.tokenizer.get_vocab_size()), rel=0.05)
+
+
+def test_feature_halves_have_gradients_and_may_go_on_without_their_text(corpus: Corpus) -> None:
+    """Going on is measured once, raises the loss of what was left out beside held-out text, and leaves the run itself as it was."""
+    long = corpus.config.model_copy(update={"epochs": 8.0})
+    plain = run(Corpus(**{**corpus.__dict__, "config": long}), "feature-0-0a")
+    ended = plain.signals.filter(pl.col("phase") == "probe")
+    assert ended["absorption"].null_count() == ended["grad_norm"].null_count() == 0
+    forgetful = long.model_copy(update={"forgetting": True})
+    gone_on = run(Corpus(**{**corpus.__dict__, "config": forgetful}), "feature-0-0a")
+    assert save_checkpoint(gone_on.model) == save_checkpoint(plain.model)
+    after = gone_on.signals.filter(pl.col("phase") == "forgetting")
+    assert gone_on.signals.filter(pl.col("phase") != "forgetting").equals(plain.signals)
+    assert after["step"].unique().to_list() == [plain.proxies["num_steps"].item() + round(0.2 * plain.proxies["num_steps"].item())]
+    inside = corpus.splits.filter((pl.col("proxy") == "feature-0-0a") & pl.col("in_training"))["cluster_id"]
+    trained = corpus.splits.filter("in_training")["cluster_id"].unique()
+    owners = corpus.drawn.samples.select("sample_id", "cluster_id")
+    both = ended.join(after, on="sample_id", suffix="_after").join(owners, on="sample_id")
+    rises = both.select("cluster_id", rise=pl.col("loss_after") - pl.col("loss"))
+    is_own, is_trained = (pl.col("cluster_id").is_in(ids.implode()) for ids in (inside, trained))
+    own, other = (rises.filter(which)["rise"].to_numpy().mean() for which in (is_own, is_trained & ~is_own))
+    assert own > other + 0.02
+    assert gone_on.proxies["signal_flops"].item() > plain.proxies["signal_flops"].item()
+    assert gone_on.proxies["training_flops"].item() == plain.proxies["training_flops"].item()
 
 
 def test_a_half_is_probed_once_and_forward_only(half: ProxyRun) -> None:

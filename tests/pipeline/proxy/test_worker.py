@@ -12,15 +12,16 @@ import pytest
 import torch
 
 from pipeline import store
+from pipeline.proxy.base import FILE_NAME
 from pipeline.proxy.model import build_model
 from pipeline.proxy.reference import Reference, load_reference, rare_tokens, reference_losses, run_reference
 from pipeline.proxy.runs import RUN_TABLES, gather_runs
 from pipeline.proxy.splits import reference_pair
 from pipeline.proxy.texts import choose_texts
-from pipeline.proxy.tokenizer import FILE_NAME, serialise_tokenizer
+from pipeline.proxy.tokenizer import serialise_tokenizer
 from pipeline.proxy.training import train_proxy
-from pipeline.proxy.worker import run_proxy
-from pipeline.tables import EXTRACTIONS, PROXIES, PROXY_SIGNALS
+from pipeline.proxy.worker import measure_proxy, run_proxy
+from pipeline.tables import EXTRACTIONS, PROXIES, PROXY_SIGNALS, SINK_GAPS
 from tests.pipeline.proxy.conftest import Corpus
 
 
@@ -41,17 +42,23 @@ def runs(corpus: Corpus, folder: Path) -> list[store.Artifact]:
     vocab = corpus.tokenizer.get_vocab_size()
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = [
-            pool.submit(run_proxy, spec, f"{folder}/samples", f"{folder}/splits", corpus.config, vocab, f"{folder}/proxies/{spec.name}")
+            pool.submit(measure_proxy, spec, f"{folder}/samples", f"{folder}/splits", corpus.config, vocab, f"{folder}/proxies/{spec.name}")
             for spec in reference_pair(corpus.specs)
         ]
-        return [future.result() for future in futures]
+        ended = [future.result() for future in futures]
+    for run, cost in ended:
+        assert cost is not None
+        told = pl.read_parquet(f"{run.folder}/proxies.parquet").row(0, named=True)
+        assert (cost.training_flops, cost.signal_flops) == (told["training_flops"], told["signal_flops"])
+        assert min(cost.training_seconds, cost.signal_seconds) > 0
+    return [run for run, _ in ended]
 
 
 def test_a_spawned_run_equals_one_in_this_process(corpus: Corpus, runs: list[store.Artifact]) -> None:
     """What comes back from disk is what training returns."""
     spec = reference_pair(corpus.specs)[0]
     expected = train_proxy(spec, corpus.drawn.samples, corpus.splits, corpus.tokenizer.get_vocab_size(), corpus.config)
-    for name, frame in zip(RUN_TABLES, (expected.proxies, expected.signals, expected.extractions), strict=True):
+    for name, frame in zip(RUN_TABLES, (expected.proxies, expected.signals, expected.extractions, expected.sink_gaps), strict=True):
         assert pl.read_parquet(f"{runs[0].folder}/{name}.parquet").equals(frame)
 
 
@@ -60,7 +67,7 @@ def test_a_finished_run_is_not_trained_again_and_a_damaged_one_is(corpus: Corpus
     spec, model = reference_pair(corpus.specs)[0], Path(runs[0].folder) / "model.safetensors"
     call = (spec, f"{folder}/samples", f"{folder}/splits", corpus.config, corpus.tokenizer.get_vocab_size(), runs[0].folder)
     before = model.stat().st_mtime_ns
-    assert run_proxy(*call) == runs[0]
+    assert measure_proxy(*call) == (runs[0], None)
     assert model.stat().st_mtime_ns == before
     good = model.read_bytes()
     model.write_bytes(good[:-1] + b"x")
@@ -72,7 +79,7 @@ def test_runs_are_gathered_into_tables_without_copies(folder: Path, runs: list[s
     """Each table over all runs is whole and checked, in order of the runs' names whatever order they ended in."""
     tables = gather_runs(runs[::-1], f"{folder}/proxies")
     assert store.read_frame(tables["proxies"])["proxy"].to_list() == sorted(run.facts["proxy"] for run in runs)
-    for table in (PROXIES, PROXY_SIGNALS, EXTRACTIONS):
+    for table in (PROXIES, PROXY_SIGNALS, EXTRACTIONS, SINK_GAPS):
         found = store.find(f"{folder}/proxies/{table.name}")
         assert found == tables[table.name]
         table.check(store.read_frame(found))
@@ -102,6 +109,29 @@ def test_every_distinct_text_is_read_by_a_model_that_never_saw_it(corpus: Corpus
         assert row["reference_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
         assert row["reference_loss_sd"] == pytest.approx(np.std(losses), rel=1e-3)
         assert row["reference_prompt_loss"] == pytest.approx(np.mean(losses[: corpus.config.prompt_tokens - 1]), rel=1e-4)
+
+
+def test_gradients_of_the_reference_pass_are_those_of_each_window(corpus: Corpus) -> None:
+    """With `reference_gradients` a text has the mean norm of its windows' gradients, and the losses that it has without."""
+    models = [build_model(corpus.config, 1, 300, torch.Generator().manual_seed(n)) for n in (0, 1)]
+    reference = Reference(models[0], models[1], frozenset([b"b" * 16]), np.zeros(300, dtype=bool))
+    texts = [
+        (bytes([n]) * 16, cluster * 16, text)
+        for n, cluster, text in ((1, b"a", "river stone " * 30), (2, b"b", "north " * 9), (3, b"a", "r"))
+    ]
+    config = corpus.config.model_copy(update={"reference_gradients": True})
+    plain, found = (reference_losses(texts, reference, corpus.tokenizer, each) for each in (corpus.config, config))
+    assert plain["reference_grad_norm"].null_count() == 3
+    np.testing.assert_allclose(found["reference_loss"][:2], plain["reference_loss"][:2], rtol=1e-5)
+    assert found["reference_grad_norm"][2] is None
+    for row, (_, _, text), model in zip(range(2), texts, models, strict=False):
+        tokens, norms = corpus.tokenizer.encode(text).ids, []
+        for start in range(0, len(tokens) - 1, config.context):
+            window = torch.tensor(tokens[start : start + config.context])
+            loss = torch.nn.functional.cross_entropy(model.head(model(window[None])[0, :-1]), window[1:])
+            gradients = torch.autograd.grad(loss, list(model.parameters()))
+            norms.append(float(torch.cat([gradient.reshape(-1) for gradient in gradients]).norm()))
+        assert found["reference_grad_norm"][row] == pytest.approx(np.log2(np.mean(norms)), rel=1e-4)
 
 
 def test_reading_order_and_short_texts_are_no_trouble(corpus: Corpus) -> None:

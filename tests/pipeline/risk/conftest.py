@@ -33,6 +33,8 @@ from pipeline.tables import (
 
 SUFFIX = 16
 CHECKPOINTS = (10, 100, 400)
+LOOKS = (0, 50, 200)
+FORGETFUL = ("feature-0-0a", "feature-0-0b")
 PARAMETERS = (50_000, 150_000, 450_000)
 ROLES = (
     [("full", size, f"full-{size}") for size in range(3)]
@@ -123,7 +125,10 @@ def build_world(
     content = {key: _hash(text) for key, _, text in rows}
     document_signals = DOCUMENT_SIGNALS.check(
         pl.DataFrame(
-            [(content[key], 60, 60, hardness[key], hardness[key] + 0.2, hardness[key] - 0.1, 1.0, float(rng.random() / 5)) for key in ids],
+            [
+                (content[key], 60, 60, hardness[key], hardness[key] + 0.2, hardness[key] - 0.1, 1.0, float(rng.random() / 5), 2.0)
+                for key in ids
+            ],
             schema=dict(DOCUMENT_SIGNALS.columns),
             orient="row",
         )
@@ -172,12 +177,14 @@ def _proxies(
                 share = (at + 1) / len(steps)
                 now = 8.0 * (1 - share) + loss * share
                 gradient = 0.05 * now + 0.01 * stored
-                signals.append((window, proxy, step, "probe", now, loss + 0.3, suffix, -loss / 3, gradient, gradient / 100))
+                measured = (None, None, None) if role == "label_half" else (gradient, gradient / 100, gradient / 500 - 1e-4)
+                signals.append((window, proxy, step, "probe", now, loss + 0.3, suffix, -loss / 3, *measured))
             if role == "full" and inside:
-                signals += [
-                    (window, proxy, step, "exposure", 6.0 - (6.0 - loss) * step / 400, None, None, None, None, None)
-                    for step in (50, 150, 250, 350)
-                ]
+                signals += [(window, proxy, step, "exposure", 6.0 - (6.0 - loss) * step / 400, *[None] * 6) for step in (50, 150, 250, 350)]
+            if role == "full" and key in held_out:
+                signals += [(window, proxy, step, "unseen", 6.0 - step / 100, *[None] * 6) for step in LOOKS]
+            if proxy in FORGETFUL:
+                signals.append((window, proxy, 480, "forgetting", loss + (stored if inside else -0.2), *[None] * 6))
             if has_suffix:
                 match = int(np.clip(round(SUFFIX * np.exp(-suffix)), 0, SUFFIX))
                 extractions.append((window, proxy, match / SUFFIX, match, -SUFFIX * suffix))

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from pipeline.risk.metrics import auroc, average_precision, bounds, precision_recall, rank, spearman
+from pipeline.risk.metrics import (
+    auroc,
+    average_precision,
+    bounds,
+    estimate,
+    precision_at_recall,
+    precision_recall,
+    rank,
+    recall_at_precision,
+    spearman,
+)
 
 
 @settings(max_examples=50, deadline=None)
@@ -50,3 +61,20 @@ def test_precision_recall_ends_at_full_recall_and_base_rate() -> None:
     points = precision_recall(rank(np.array([3.0, 2.0, 1.0, 0.0]), np.array([True, False, True, False]), np.ones((1, 4))))
     assert points[0] == [0.5, 1.0]
     assert points[-1] == [1.0, 0.5]
+
+
+def test_recall_and_precision_at_a_limit() -> None:
+    """Of five positives two rank first, one after a miss and two last: recall at precision .9 is .4, precision at recall .9 is 5 / 8."""
+    truth = np.array([True, True, False, True, False, False, True, True])
+    ranking = rank(-np.arange(8.0), truth, np.ones((1, 8)))
+    assert recall_at_precision(ranking, 0.9)[0] == pytest.approx(0.4)
+    assert precision_at_recall(ranking, 0.9)[0] == pytest.approx(5 / 8)
+    nothing = rank(np.arange(8.0), np.zeros(8, bool), np.ones((1, 8)))
+    assert np.isnan(recall_at_precision(nothing, 0.9)[0])
+
+
+def test_estimate_is_the_first_draw_between_its_bounds() -> None:
+    """The data's own figure is the value, the redraws its interval, and what is not finite is null."""
+    found = estimate(np.arange(101.0), 0.9)
+    assert found == {"value": 0.0, "low": pytest.approx(5.95), "high": pytest.approx(95.05)}
+    assert estimate(np.array([np.nan, np.nan]), 0.9) == {"value": None, "low": None, "high": None}

@@ -1,0 +1,64 @@
+"""The corpora of the validations of record, cut to a size that a target of millions of parameters can train on.
+
+`python -m tests.benchmarks.validation_corpora rules|manuals FOLDER` writes `FOLDER/NAME.parquet` (id, source, text).
+
+- rules: ScanCode's licence rules; of a seeded quarter of the licences all rules, so that natural copy rates stay.
+- manuals: Debian's copyright files (those on this machine) and man pages.
+
+Documents are whole, of 160 (room for a prompt and a suffix) to 8,000 characters, so that no few long ones fill the corpus.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from hashlib import blake2b
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.benchmarks.corpora import SCHEMA, fetch
+
+RULE_SHARES = (0.25, 0.5)
+MIN_CHARACTERS, MAX_CHARACTERS = 160, 8_000
+MANUAL_SHARE = 0.6
+
+Row = tuple[str, str, str]
+
+
+def rules(folder: Path) -> Iterable[Row]:
+    """Yield the rules of the drawn licences."""
+    for row in pq.read_table(fetch("scancode-rules", folder)).to_pylist():
+        if RULE_SHARES[0] <= _draw(_licence(row["id"])) < RULE_SHARES[1]:
+            yield row["id"], "scancode-rules", row["text"]
+
+
+def manuals(folder: Path) -> Iterable[Row]:
+    """Yield copyright files and a seeded share of man pages."""
+    for path in sorted(Path("/usr/share/doc").glob("*/copyright")):
+        text = path.read_text(encoding="utf-8", errors="replace").strip()
+        yield f"copyright/{path.parent.name}", "copyright", text
+    for row in pq.read_table(fetch("manpages", folder)).to_pylist():
+        if _draw(row["id"]) < MANUAL_SHARE:
+            yield row["id"], "manpages", row["text"]
+
+
+def _licence(name: str) -> str:
+    """Return the licence that a rule's file name begins with: everything before its running number."""
+    return name.rsplit("/", 1)[-1].removesuffix(".RULE").rsplit("_", 1)[0]
+
+
+def _draw(key: str) -> float:
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64
+
+
+CORPORA = {"rules": rules, "manuals": manuals}
+
+
+if __name__ == "__main__":
+    name, folder = sys.argv[1], Path(sys.argv[2])
+    rows = [row for row in CORPORA[name](folder) if MIN_CHARACTERS <= len(row[2]) <= MAX_CHARACTERS]
+    path = folder / f"{name}.parquet"
+    pq.write_table(pa.table([[row[column] for row in rows] for column in range(3)], schema=SCHEMA), path, compression="zstd")
+    print(path, len(rows), "documents", sum(len(row[2]) for row in rows), "characters")
