@@ -9,12 +9,12 @@ from typing import Any
 from pipeline.report.plot import WIDE, Figure, Panel, Scale, clip
 from pipeline.report.wording import decimal
 
-NAMES = 200
+NAMES = 222
 """Room for the rows' names, left of the first column."""
 GAP = 26
 SPLIT = 9
 """Distance between two marks of one row."""
-STRIP = (190, 30)
+STRIP = (150, 30)
 Found = Mapping[str, Any]
 
 
@@ -36,12 +36,15 @@ class Column:
     rules: Sequence[float] = ()
     bounds: tuple[float, float] | None = None
     """Beyond which nothing is drawn: one wild interval would squeeze the others."""
+    holds: Sequence[float] = ()
+    """What the scale has to hold besides, so that columns of one quantity share a scale."""
 
     def scale(self, left: float, right: float) -> Scale:
         """Return the scale that holds every mark, interval and rule, within the bounds."""
         marks = [mark.found for row in self.rows for mark in row if mark.found]
         known = [found[key] for found in marks for key in ("value", "low", "high") if found.get(key) is not None]
-        low, high = min([*known, *self.rules], default=0.0), max([*known, *self.rules], default=1.0)
+        known += [*self.rules, *self.holds]
+        low, high = min(known, default=0.0), max(known, default=1.0)
         if self.bounds is not None:
             low, high = max(low, self.bounds[0]), min(high, self.bounds[1])
         air = 0.05 * (high - low) or 0.5
@@ -57,7 +60,7 @@ def forest(names: Sequence[str], columns: Sequence[Column], notes: Sequence[str]
     if legend:
         panel.legend(legend, x=2)
     for index, name in enumerate(names):
-        panel.add("text", "row end", clip(name, 27), x=NAMES - 14, y=top + step * (index + 0.5) + 4)
+        panel.add("text", "row end", clip(name, 34), x=NAMES - 14, y=top + step * (index + 0.5) + 4)
     for index, note in enumerate(notes):
         panel.add("text", "tick", note, x=panel.right + 8, y=top + step * (index + 0.5) + 4)
     each = (panel.right - NAMES + GAP) / len(columns)
@@ -69,7 +72,7 @@ def forest(names: Sequence[str], columns: Sequence[Column], notes: Sequence[str]
 def _column(panel: Panel, column: Column, left: float, right: float, step: float) -> None:
     x = column.scale(left, right)
     panel.add("text", "row", column.title, x=left, y=panel.top - 12)
-    for tick in x.ticks(5 if right - left > 300 else 3):
+    for tick in x.ticks():
         panel.add("line", "grid", x1=x(tick), x2=x(tick), y1=panel.top, y2=panel.bottom)
         panel.add("text", "tick middle", decimal(tick), x=x(tick), y=panel.bottom + 18)
     for rule in column.rules:
@@ -87,6 +90,9 @@ def _mark(panel: Panel, x: Scale, y: float, mark: Mark) -> None:
         return
     if found.get("low") is not None and found.get("high") is not None:
         panel.add("line", f"whisker s{mark.series}", x1=x(found["low"]), x2=x(found["high"]), y1=y, y2=y)
+        for sign, is_beyond, end in (("‹", found["low"] < x.low, x.start), ("›", found["high"] > x.high, x.end)):
+            if is_beyond:
+                panel.add("text", "tick middle", sign, x=end, y=y + 4)
     panel.marker(x(found["value"]), y, mark.series, "mark open" if mark.is_open else "mark")
 
 

@@ -6,7 +6,7 @@ measured. Nothing of the corpus is shown but the names of its sources.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.report import validation_figures as figures
@@ -18,7 +18,7 @@ NATURAL, UNIQUE, PLANTED = "natural", "natural, copies 1", "planted"
 VERDICTS = ("met", "missed", "not enough data", "cannot be resolved")
 TONES = {"met": "pass", "missed": "fail"}
 """How the report draws a verdict; the others are drawn as not measured."""
-GROUPS = (
+GROUPS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("Natural text", lambda name: name == NATURAL),
     ("Natural text, by copies", lambda name: name.startswith(NATURAL) and ", by the" not in name),
     ("Natural text, by who scored it", lambda name: name.startswith(NATURAL)),

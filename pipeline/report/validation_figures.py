@@ -11,8 +11,8 @@ from pipeline.report.wording import count, decimal, percent, predictor, spread
 
 REQUIRED, AIM = 0.8, 0.9
 OVER_RIVAL = 0.05
-SLOPES = (-0.2, 1.3)
-"""Disattenuated figures beyond which nothing is drawn: little reliability throws them anywhere."""
+SHARES, GAINS = (-0.2, 1.3), (-0.4, 0.6)
+"""Disattenuated figures, and differences, beyond which nothing is drawn: few clusters throw them anywhere."""
 MAX_CRITERIA = 5
 
 Row = Mapping[str, Any]
@@ -25,9 +25,9 @@ def agreement(rows: Sequence[Row]) -> Figure | None:
         return None
     columns = (
         Column(
-            "Spearman", [[Mark(row["disattenuated"]), Mark(row["spearman"], 2, is_open=True)] for row in drawn], (0, REQUIRED, AIM), SLOPES
+            "Spearman", [[Mark(row["disattenuated"]), Mark(row["spearman"], 2, is_open=True)] for row in drawn], (0, REQUIRED, AIM), SHARES
         ),
-        Column("Top decile, over its ceiling", [[Mark(row["normalised"])] for row in drawn], (0, REQUIRED, AIM), SLOPES),
+        Column("Top decile, over its ceiling", [[Mark(row["normalised"])] for row in drawn], (0, REQUIRED, AIM), SHARES),
     )
     notes = [count(row["num_clusters"]) for row in drawn]
     panel = forest([row["stratum"] for row in drawn], columns, notes, ("over what the labels' noise allows", "as measured"))
@@ -51,7 +51,7 @@ def over_rival(entries: Sequence[Row], key: str) -> Figure | None:
     names = list(dict.fromkeys(row["name"] for entry in drawn for row in entry["differences"]))
     found = [{row["name"]: row["average_precision"] for row in entry["differences"]} for entry in drawn]
     marks = [[Mark(row.get(name), series) for series, name in enumerate(names, start=1)] for row in found]
-    column = Column("Average precision less that of the rival", marks, (0, OVER_RIVAL))
+    column = Column("Average precision less that of the rival", marks, (0, OVER_RIVAL), GAINS)
     notes = [entry_says(entry) for entry in drawn]
     return forest([entry["stratum"] for entry in drawn], [column], notes, [predictor(name) for name in names]).figure(
         key,
@@ -113,12 +113,13 @@ def blocks(entries: Sequence[Row]) -> Figure | None:
     if not drawn:
         return None
     names = list(dict.fromkeys(row["block"] for entry in drawn for row in entry["blocks"]))
-    columns = []
+    columns: list[Column] = []
+    told = [row.get("disattenuated") for entry in drawn for row in (*entry["blocks"], _bound(entry))]
+    holds = [found[key] for found in told if found for key in ("low", "value", "high") if found[key] is not None]
     for entry in drawn:
         by_block = {row["block"]: row.get("disattenuated") for row in entry["blocks"]}
-        bound = entry.get("upper_bound_of_blocks", entry["upper_bound"]).get("disattenuated")
-        marks = [*([Mark(by_block.get(name))] for name in names), [Mark(bound, 2, is_open=True)]]
-        columns.append(Column(entry["stratum"], marks, (REQUIRED,), SLOPES))
+        marks = [*([Mark(by_block.get(name))] for name in names), [Mark(_bound(entry).get("disattenuated"), 2, is_open=True)]]
+        columns.append(Column(entry["stratum"], marks, (REQUIRED,), SHARES, holds))
     rows = [(entry["stratum"], row["block"], spread(row.get("disattenuated"))) for entry in drawn for row in entry["blocks"]]
     legend = ("fitted to proxies' labels", "fitted to the target's own labels: no prediction")
     return forest([*names, "upper bound"], columns, (), legend).figure(
@@ -172,10 +173,16 @@ def free_tokens(entry: Row) -> Figure | None:
     return panel.figure(
         f"free-tokens-{entry['scope']}",
         f"Are there tokens that cost nothing? {entry['scope'].capitalize()} text",
-        entry["sentence"],
+        entry["sentence"].replace("_", " "),
         ("Criterion", "Share", "Cost", "Memorization removed"),
         [
             (row["criterion"].replace("_", " "), percent(row["share"]), spread(row["cost"]), decimal(row["memorized_removed"]))
             for row in entry["rows"]
         ],
     )
+
+
+def _bound(entry: Row) -> Row:
+    """Return the upper bound on the clusters that every block scored, or where that is missing on all of the stratum."""
+    found: Row = entry.get("upper_bound_of_blocks") or entry["upper_bound"]
+    return found

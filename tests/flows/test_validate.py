@@ -83,6 +83,10 @@ def test_a_validation_leaves_a_record_of_predictions_targets_and_verdicts(valida
     assert values["order"]["predictions_came_first"]
     assert values["efficiency"]["size_gap"] > 1
     assert (record / "commands").read_text() == "sinkaudit validate few.yaml\n"
+    page, listed = (record / "index.html").read_text(), (record.parent / "index.html").read_text()
+    assert "<pre>sinkaudit validate few.yaml</pre>" in page
+    assert values["order"]["digests"]["target_samples"] in page
+    assert f'href="{config.name}/index.html"' in listed
     assert "before any target was trained" in result.frozen
     runs = pl.read_parquet(record / "runs.parquet")
     assert set(runs["role"]) == {"label_half", "full"}

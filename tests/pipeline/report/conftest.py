@@ -533,3 +533,147 @@ GATES: list[dict[str, Any]] = [
         "meaning": "Secrets found in kept rows with a high score.",
     },
 ]
+
+
+@pytest.fixture
+def validation_values(hostile_texts: tuple[str, ...]) -> dict[str, Any]:
+    """Return a validation's results in which every figure is another one, of a corpus with a hostile source."""
+    return synthetic_validation(hostile_texts[0])
+
+
+def synthetic_validation(source: str) -> dict[str, Any]:
+    """Return every part of results.json, drawn from a seed."""
+    rng = np.random.default_rng(3)
+
+    def figure(scale: float = 1.0) -> float:
+        return round(float(rng.uniform(0.05, 0.95)) * scale, 6)
+
+    def estimate(**further: Any) -> dict[str, Any]:
+        low, value, high = sorted(figure() for _ in range(3))
+        return {"value": value, "low": low, "high": high, **further}
+
+    def number(most: int = 10**6) -> int:
+        return int(rng.integers(1_000, most))
+
+    def agreed(**further: Any) -> dict[str, Any]:
+        names = ("spearman", "disattenuated", "auroc", "normalised", "reliability")
+        facts = {"num_clusters": number(), "num_top": number(), "enough_data": True, "enough_data_top": True, "ceiling": figure()}
+        return {**facts, **{name: estimate() for name in names}, **further}
+
+    def found(stratum: str, label: str) -> dict[str, Any]:
+        metrics = ("average_precision", "auroc", "recall_at_precision", "precision_at_recall")
+        names = ("sink_score", "predicted_gain", "rival", "copies", "small-model-extractable")
+        rows = [{"name": name, "flops": figure(1e12), "spearman": figure(), **{metric: estimate() for metric in metrics}} for name in names]
+        less = [
+            {"name": name, "rival": "rival", "average_precision": estimate(is_gain=True), "auroc": estimate(is_gain=True)}
+            for name in names[:2]
+        ]
+        counts = {"num_clusters": number(), "num_positive": number(), "base_rate": figure(), "enough_data": True}
+        told = {"stratum": stratum, "label": label, **counts, "enough_data_differences": True}
+        return {**told, "predictors": rows, "not_measured": ["LT-IQR"], "differences": less}
+
+    def calibrated(stratum: str) -> dict[str, Any]:
+        bins = [{"predicted": at / 10, "observed": at / 11, "low": at / 12, "high": at / 9, "count": number()} for at in range(1, 9)]
+        figures = {name: estimate() for name in ("brier", "brier_skill", "slope", "intercept")}
+        gain = {"num_clusters": number(), "slope": estimate(), "intercept": estimate(), "mean_miss": estimate(), "share_inside": figure()}
+        counts = {"num_clusters": number(), "num_positive": number(), "base_rate": figure(), "mean_score": figure(), "ece": figure()}
+        return {"stratum": stratum, **counts, **figures, "bins": bins, "enough_data": True, "gain": gain}
+
+    def arm(name: str) -> dict[str, Any]:
+        pair = {"recall_removed": {"arm": figure(), "base": figure()}, "recall_kept": {"arm": figure(), "base": figure()}}
+        totals = {"num_seeds": 3, "num_tokens": figure(1e6), "flops": figure(1e12), "held_out_loss": figure(), "emission": None}
+        recall = {"recall_natural": figure(), "recall_planted": figure(), "num_removed_clusters": number(), "recall_change": estimate()}
+        return {"arm": name, **totals, **recall, **pair, "relative_cost": estimate()}
+
+    verdicts = (("met", True), ("missed", False), ("not enough data", False), ("cannot be resolved", False))
+    bars = []
+    for verdict, is_certain in verdicts:
+        told, bar = estimate(), f"Bar that is {verdict}"
+        limits = {"limit": [figure(), None], "aim": None, "verdict": verdict, "is_certain": is_certain}
+        told_of = {"bar": bar, "value": told["value"], "interval": [told["low"], told["high"]], **limits}
+        bars.append({**told_of, "sentence": f"{bar}: {verdict} (for a reason)."})
+    strata = ("natural", "natural, copies 1", "natural, by the student", "planted", "all", f"source {source}")
+    resolved = {"is_resolved": False, "runs_needed": number(9_000), "noise": figure()}
+    kind = {"kind": "equal_steps", "num_natural_clusters": number(), "base_recall": figure(), "is_measurable": False}
+    noise = {"recall": figure(), "held_out_loss": figure(), "num_runs": 5}
+    curve = [
+        {
+            "criterion": name,
+            "share": share,
+            "cost": estimate(),
+            "memorized_removed": figure(),
+            "cost_over_random": estimate(),
+            "beats_random": True,
+        }
+        for name in ("random", "risk_low_spillover")
+        for share in (0.05, 0.1)
+    ]
+    taxes = ("sink_bits", "all_bits", "sink_share", "capacity_taken_by_sinks", "capacity_filled")
+    tax = {"size": number(), **{name: estimate() for name in taxes}}
+    planned = {"parameters": figure(1e9), "sink_bits": estimate(), "all_bits": estimate()}
+    block = {"flops": figure(1e12), "average_precision": estimate()}
+    added = {"adds_spearman": estimate(), "adds_average_precision": estimate()}
+    blocks = [{"block": "corpus", **agreed(), **block}, {"block": "+ forward", **agreed(), **block, **added}]
+    outcome = {"policy_against_random": estimate(**resolved), "policy_cost": estimate(**resolved)}
+    bound = {"is_upper_bound": True, "sees_target_labels": True}
+    claim = {"claim": "copies memorize", "unit": "nats", "line": 0.0, "num_clusters": number(), "verdict": "supported"}
+    sizes = {"target_parameters": number(), "largest_proxy_parameters": number(), "size_gap": figure(90), "flops_share": figure()}
+    visits = {"target_token_visits": number(), "largest_proxy_token_visits": number(), "token_visit_share": figure()}
+    spent = {"target_flops": figure(1e14), "proxy_flops": figure(1e12), "is_target_measured": False}
+    counted: tuple[str, ...] = ("tokens", "documents", "clusters", "natural_clusters", "units", "held_out_clusters", "unseen_clusters")
+    counted += ("validation_windows", "windows", "shared_windows", "not_identifiable_clusters")
+    order = {"frozen": "2026-01-01T00:00:00+00:00", "predictions": "ab12cd", "number": 2, "predictions_came_first": False}
+    before = {"num_trained_before": 8, "num_begun_before": 1, "run": "demo-1", "digests": {"samples": "ef56"}, "code_versions": {}}
+    labelled = [{"stratum": name, "num_clusters": number(), "num_memorized": number(), "mean_gain": figure()} for name in strata]
+    return {
+        "bars": bars,
+        "labels": {"num_clusters": number(), "num_pairs": 4, "null_gain": figure(), "target_parameters": number(), "strata": labelled},
+        "agreement": [{"stratum": name, **agreed()} for name in strata],
+        "discrimination": [found(name, label) for name in strata[:-1] for label in ("memorized", "strong gain")],
+        "calibration": {
+            "strata": [calibrated(name) for name in strata[:-1]],
+            "travelled": {name: {"proxies": figure(), "target": figure()} for name in ("ece", "brier_skill", "slope")},
+        },
+        "ablation": [
+            {
+                "stratum": "natural",
+                "num_clusters": number(),
+                "blocks": blocks,
+                "upper_bound": agreed(**bound),
+                "upper_bound_of_blocks": agreed(**bound),
+            }
+        ],
+        "outcome": [{**kind, "seed_noise": noise, "arms": [arm(name) for name in ("minhash", "policy")], **outcome}],
+        "drop_curve": [
+            {
+                "scope": "natural",
+                "rows": curve,
+                "seed_noise": figure(),
+                "beats_random": [],
+                "reaches_aim": [],
+                "enough_data": True,
+                "sentence": "Nothing is free.",
+            }
+        ],
+        "hypotheses": [{**claim, **estimate(), "scope": "all", "models": "target", "sentence": "Copies memorize: supported."}],
+        "capacity_tax": {
+            "target": {
+                "sizes": [tax],
+                "num_clusters": number(),
+                "num_sinks": number(),
+                "planned": planned,
+                "enough_data": True,
+                "bits_per_parameter": 3.6,
+            }
+        },
+        "order": {**order, **before},
+        "efficiency": {**sizes, **visits, **spent},
+        "corpus": {f"num_{name}": number() for name in counted},
+        "interval": 0.95,
+        "null_quantile": 0.99,
+        "settings": {"audit_seed": 11, "seed": 12, "arms": ["raw", "minhash"], "arm_dial": None},
+        "trained": {"label_halves": 6, "planned_label_halves": 8, "arm_runs": 3, "planned_arm_runs": 12},
+        "scored_for": {"parameters": 1e9, "target": number()},
+        "record_bytes": number(),
+        "limits": ["Nothing beyond this <b>corpus</b>."],
+    }

@@ -16,6 +16,7 @@ import pytest
 from pipeline.release.overrides import parse_overrides
 from pipeline.report.render import render_index, render_report
 from pipeline.report.summary import build_summary
+from pipeline.report.validation import render_validation
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -271,3 +272,21 @@ def test_the_list_of_runs_is_silent_too(page: Page, tmp_path: Path) -> None:
     seen = _heard(page)
     page.goto(path.as_uri())
     assert seen == [path.as_uri()]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_record_of_a_validation_is_silent_and_readable(
+    page: Page, tmp_path: Path, validation_values: dict[str, Any], scheme: Any
+) -> None:
+    """It asks for nothing, says nothing, fits every width and stands out in both schemes."""
+    path = tmp_path / "index.html"
+    path.write_text(render_validation("demo", validation_values, "sinkaudit validate demo.yaml"), encoding="utf-8")
+    page.emulate_media(color_scheme=scheme)
+    seen = _heard(page)
+    page.goto(path.as_uri())
+    assert seen == [path.as_uri()]
+    assert page.title().startswith("1 of 4 bars met")
+    assert page.evaluate(CONTRAST, TEXTS) >= 4.5
+    for width in (320, 640, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

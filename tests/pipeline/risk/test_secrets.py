@@ -38,7 +38,7 @@ EXAMPLES = {
     "artifactory.ArtifactoryDetector": "token: AKC" + MIXED * 2 + " ",
     "github_token.GitHubTokenDetector": "ghp_" + "a1B2" * 9,
     "gitlab_token.GitLabTokenDetector": "glpat-" + MIXED * 2,
-    "npm.NpmDetector": "//registry.npmjs.org/:_authToken=npm_" + MIXED,
+    "npm.NpmDetector": "//registry." + "npmjs.org/:_authToken=npm_" + MIXED,
     "pypi_token.PypiTokenDetector": "pypi-AgEIcHlwaS5vcmc" + MIXED * 8,
     "discord.DiscordBotTokenDetector": "M" + "a1B2c3" * 4 + ".a1B2c3." + "a1B" * 9,
     "mailchimp.MailchimpDetector": HEX * 2 + "-us12",
