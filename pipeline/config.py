@@ -316,8 +316,7 @@ class ReleaseConfig(Section):
         default=None,
         min_length=1,
         max_length=200,
-        description="of the corpus, as the dataset card and croissant.json shall name it: such as cc-by-4.0, or a URL; nothing "
-        "is assumed",
+        description="of the corpus, as the dataset card and croissant.json shall name it: such as cc-by-4.0, or a URL; nothing is assumed",
     )
 
     @field_validator("waivers")
