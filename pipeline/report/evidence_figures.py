@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.report.plot import WIDE, WIDTH, Figure, Panel, Scale, linear, logarithmic, short_count, short_percent
-from pipeline.report.wording import count, decimal, large, percent, predictor
+from pipeline.report.wording import count, decimal, feature, large, percent, predictor
 
 POOLED = "all"
 """The stratum that holds every labelled cluster."""
@@ -80,7 +80,7 @@ def precision_recall(evaluation: Row) -> Figure | None:
     return panel.figure(
         "precision-recall",
         "Finding memorized clusters among the rest",
-        f"Further up and right is better. Compared are {_listing([predictor(c['predictor']) for c in curves])}.",
+        f"Further up and right is better. Compared are {_listing([predictor(c['predictor']) for c in curves])}.{_thin(evaluation, POOLED)}",
         ("Predictor", "Recall", "Precision"),
         [(predictor(c["predictor"]), percent(a), percent(b)) for c in curves for a, b in _sparse(c["points"])],
     )
@@ -110,7 +110,8 @@ def precision_recall_by_copies(evaluation: Row) -> Figure | None:
     return panel.figure(
         "precision-recall-by-copies",
         "Within strata of copies: precision against recall",
-        "Where copies are alike they tell clusters apart no longer: what still lies above the dotted base rate is skill of another kind.",
+        "Each panel holds clusters with about as many copies, so that the number of copies alone tells little: what lies above the dotted "
+        f"base rate comes from other signals.{_thin(evaluation, *strata)}",
         ("Copies", "Predictor", "Recall", "Precision"),
         [
             (stratum, predictor(curve["predictor"]), percent(a), percent(b))
@@ -128,14 +129,14 @@ def features(evaluation: Row) -> Figure | None:
         return None
     drawn = rows[:MAX_FEATURES]
     panel = Panel(height=24 * len(drawn) + 12, left=150, right=WIDTH - 56, top=4)
-    panel.bars([(row["name"].replace("_", " "), row["importance"], decimal(row["importance"], 2)) for row in drawn])
+    panel.bars([(feature(row["name"]), row["importance"], decimal(row["importance"], 2)) for row in drawn])
     return panel.figure(
         "features",
         "What moves the score",
-        f"{drawn[0]['name'].replace('_', ' ').capitalize()} contributes most. "
+        f"{feature(drawn[0]['name']).capitalize()} contributes most. "
         f"Shown are {len(drawn)} of {len(rows)} features, by the importance that the predictor reports.",
         ("Feature", "Importance"),
-        [(row["name"].replace("_", " "), decimal(row["importance"])) for row in rows],
+        [(feature(row["name"]), decimal(row["importance"])) for row in rows],
     )
 
 
@@ -223,4 +224,11 @@ def _sparse(points: Sequence[Sequence[float]], wanted: int = 40) -> Sequence[Seq
 
 
 def _listing(names: Sequence[str]) -> str:
-    return ", ".join(names) if names else "none"
+    return "; ".join(names) if names else "none"
+
+
+def _thin(evaluation: Row, *names: str) -> str:
+    """Say how many memorized clusters curves rest on, where those are too few to judge."""
+    few = [row for row in evaluation["strata"] if row["stratum"] in names and not row["is_judged"] and row["num_positive"] is not None]
+    told = [f"{count(row['num_positive'])}" + (f" ({row['stratum']})" if len(names) > 1 else "") for row in few]
+    return f" Memorized clusters are too few to judge: {', '.join(told)}." if told else ""

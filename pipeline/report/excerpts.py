@@ -23,6 +23,15 @@ _MASKS = (
     ("[credentials]@", re.compile(r"(?<=://)[^\s/@]{1,256}@")),
     ("[email]", re.compile(r"[\w.+%'-]{1,64}\s?[@＠]\s?[\w-]+(?:\.[\w-]+)+")),
     ("[key]", re.compile(r"(?<![A-Za-z0-9_+=-])(?=[A-Za-z0-9_+=-]*\d)(?=[A-Za-z0-9_+=-]*[A-Za-z])[A-Za-z0-9_+=-]{16,}")),
+    # written in groups, a key looks like words: the name before it and one group of letters and digits give it away
+    (
+        r"\1[key]",
+        re.compile(
+            r"\b((?:key|password|passphrase|secret|token)s?(?: is)?[ :=]{1,3})(?=(?:[a-z0-9]{3,8}[ -]){0,7}(?:[a-z]+[0-9]|[0-9]+[a-z]))"
+            r"(?:[a-z0-9]{3,8}[ -]){2,15}[a-z0-9]{3,8}\b",
+            re.IGNORECASE,
+        ),
+    ),
     ("[number]", re.compile(r"\+?\d[\d\s().\u2010-\u2015-]{5,30}\d")),
     ("[number]", re.compile(r"\d{4,}")),
 )

@@ -58,7 +58,7 @@ def band_curve(duplication: Mapping[str, Any]) -> Figure | None:
     if not points:
         return None
     planted = [bin_ for bin_ in duplication["planted"]["bins"] if bin_["proposed_share"]["value"] is not None]
-    panel = Panel.with_legend(("by theory", "on planted pairs, with 95% interval")) if planted else Panel()
+    panel = Panel.with_legend(("by theory", "on made-up pairs, with 95% interval")) if planted else Panel()
     x, y = Scale(0, 1, panel.left, panel.right), Scale(0, 1, panel.bottom, panel.top)
     panel.axes(x, y, ("Jaccard similarity of a pair", "Probability of being compared"), (decimal, short_percent))
     panel.rule(x(threshold), f"threshold {decimal(threshold)}", is_low=True)
@@ -69,11 +69,11 @@ def band_curve(duplication: Mapping[str, Any]) -> Figure | None:
         panel.marker(x(middle), y(share["value"]), 2)
     chance = min(points, key=lambda point: abs(point[0] - threshold))[1]
     settings, recall = duplication["settings"], duplication["planted_recall"]
-    measured = f" Of planted copies at or above it {spread(recall, 'percent')} were removed." if recall["value"] is not None else ""
+    measured = f" Of made-up copies at or above it {spread(recall, 'percent')} were removed." if recall["value"] is not None else ""
     theory = [("by theory", decimal(at), percent(value), "") for at, value in points]
     found = [
         (
-            "on planted pairs",
+            "on made-up pairs",
             f"{decimal(bin_['low'])} to {decimal(bin_['high'])}",
             percent(bin_["proposed_share"]["value"]),
             f"{percent(bin_['proposed_share']['low'])} to {percent(bin_['proposed_share']['high'])}",
@@ -226,7 +226,9 @@ def shift(groups: Sequence[Mapping[str, Any]], kind: str) -> Figure | None:
     return panel.figure(
         f"shift-{kind}",
         SHIFTED[kind],
-        f"{most['name']} moves most: {percent(most['share_before'])} of the rows before, {percent(most['share_after'])} after.{rest}",
+        f"All rows are in one group, {most['name']}: there is nothing to compare."
+        if len(known) == 1
+        else f"{most['name']} moves most: {percent(most['share_before'])} of the rows before, {percent(most['share_after'])} after.{rest}",
         (kind.capitalize(), "Rows", "Effective rows", "Share before", "Share after"),
         [(r["name"], count(r["rows"]), decimal(r["effective"]), percent(r["share_before"]), percent(r["share_after"])) for r in known],
     )

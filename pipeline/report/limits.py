@@ -7,7 +7,10 @@ from typing import Any
 
 from pipeline.config import AuditConfig
 from pipeline.report.sinks import MIN_POSITIVES
-from pipeline.report.wording import count, decimal, large, percent, plural, sentence
+from pipeline.report.wording import count, decimal, large, percent, plural, predictor, sentence
+
+MANY_UNDECIDED = 0.25
+"""Share of scored rows with the threshold in their interval from which the page warns."""
 
 
 def not_examined(config: AuditConfig, facts: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -17,12 +20,12 @@ def not_examined(config: AuditConfig, facts: Mapping[str, Mapping[str, Any]]) ->
     lines = [
         f"Near copies whose shingle sets overlap by less than {decimal(config.dedup.threshold)} (Jaccard), translations and paraphrases.",
         f"Text after the first {count(config.proxy.max_scored_tokens)} tokens of a document: scores read no further.",
-        f"Most text was not trained on: proxies saw a subsample of at most {count(config.proxy.token_budget)} tokens"
+        f"Training on most of the text: proxies saw a subsample of at most {count(config.proxy.token_budget)} tokens"
         + (f" ({plural(trained, 'cluster')}, {count(tokens)} tokens)" if trained and tokens else "")
-        + "; all other scores are predictions of predictions.",
+        + "; scores of all other text carry over what was learnt from these.",
         *_other_corpora(config),
-        "Licences, consent, truth, toxicity, bias, and whether personal data is present: none of this follows from a duplicate or a score.",
-        "Columns other than the text; they pass through untouched.",
+        "Licences, consent, truth, toxicity, bias, and personal data beyond counted patterns: no duplicate and no score tells of it.",
+        "Columns other than the text: they pass through untouched.",
     ]
     if "spans" not in facts:
         lines.insert(1, "Passages repeated inside documents that differ as wholes (licence headers, mail footers): no span search was run.")
@@ -43,7 +46,15 @@ def _other_corpora(config: AuditConfig) -> list[str]:
 def limits(summary: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return titled caveats; those that depend on data are there only when the data say so."""
     sinks, evaluation = summary["sinks"], summary["sinks"]["evaluation"]
-    found = [_proxy(sinks), *_labels(evaluation), *_rival(evaluation), *_strata(evaluation), *_support(sinks), *_recall(summary)]
+    found = [
+        _proxy(sinks),
+        *_labels(evaluation),
+        *_rival(evaluation),
+        *_strata(evaluation),
+        *_undecided(summary),
+        *_support(sinks),
+        *_recall(summary),
+    ]
     found += [_limit("What the predictor says of itself", " ".join(map(sentence, evaluation["notes"])))] if evaluation["notes"] else []
     found.append(
         _limit(
@@ -112,7 +123,8 @@ def _rival(evaluation: Mapping[str, Any]) -> list[dict[str, str]]:
     if gain["enough_data"] is False:
         return [
             _limit(
-                "Too few labels to compare with the simple rival", "The difference in average precision is printed, but decides nothing."
+                "Too few labels to compare with the simple rival",
+                f"The difference in average precision ({decimal(gain['value'])}) decides nothing. {_ahead(evaluation)}".strip(),
             )
         ]
     if gain["low"] is None or gain["low"] <= 0.0:
@@ -124,6 +136,33 @@ def _rival(evaluation: Mapping[str, Any]) -> list[dict[str, str]]:
             )
         ]
     return []
+
+
+def _ahead(evaluation: Mapping[str, Any]) -> str:
+    """Name the rankings that did better than the sink score on all labelled clusters, if any: a reader should not have to find them."""
+    pooled: list[Mapping[str, Any]] = next((row["predictors"] for row in evaluation["strata"] if row["stratum"] == "all"), [])
+    found = {row["name"]: row["average_precision"] for row in pooled if row["average_precision"] is not None}
+    own = found.get("sink_score")
+    ahead = [] if own is None else [name for name in found if found[name] > own]
+    if own is None or not ahead:
+        return ""
+    told = "; ".join(f"{predictor(name)} {decimal(found[name])}" for name in sorted(ahead, key=lambda name: (-found[name], name)))
+    return f"By the figures alone, these rank memorized clusters better than the sink score ({decimal(own)}): {told}."
+
+
+def _undecided(summary: Mapping[str, Any]) -> list[dict[str, str]]:
+    decisions = summary["decisions"]
+    if (decisions["share_near_threshold"] or 0.0) < MANY_UNDECIDED:
+        return []
+    threshold = decimal(decisions["policy"]["sink_threshold"])
+    kept = " and keep their full weight unless they are removed for another reason" if decisions["policy"]["sink_bound"] == "low" else ""
+    return [
+        _limit(
+            "Many scores are undecided",
+            f"For {percent(decisions['share_near_threshold'])} of the scored rows the interval holds the threshold of {threshold}: they "
+            f"may be memorized or not{kept}. The sum of scores is no firmer than they are.",
+        )
+    ]
 
 
 def _strata(evaluation: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -140,7 +179,7 @@ def _support(sinks: Mapping[str, Any]) -> list[dict[str, str]]:
     return [
         _limit(
             "Text unlike the training sample",
-            f"{percent(outside)} of the scored rows lie outside what the predictor was fitted on; there it abstains and asks for review.",
+            f"{percent(outside)} of the rows that deduplication left are unlike what the predictor was fitted on; there it abstains.",
         )
     ]
 

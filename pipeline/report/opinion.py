@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.report.wording import count, decimal, large, percent, plural, size, spread
@@ -35,7 +35,8 @@ def answers(summary: Mapping[str, Any]) -> list[dict[str, str]]:
         ("What was decided?", "decisions", _on_decisions(summary["decisions"])),
         ("How sure is that?", "limits", f"{_on_recall(copies['planted_recall'])} {_on_scores(summary)}"),
         ("Who is hit?", "decisions", _on_shift(summary)),
-        ("What was not examined?", "scope", f"{count(len(unseen))} kinds of things, all listed; the first: {unseen[0]}"),
+        ("Is there sensitive text?", "sensitive", _on_patterns(summary["sensitive"])),
+        ("What was not examined?", "scope", _listed(unseen)),
         ("How can it be repeated?", "reproduce", _on_repeating(summary["reproduce"])),
     )
     return [{"question": question, "section": section, "answer": answer} for question, section, answer in asked]
@@ -81,11 +82,12 @@ def _on_sinks(summary: Mapping[str, Any]) -> str:
     sinks = summary["sinks"]
     if not sinks["rows_judged"]:
         return "No row was scored for memorization."
+    memorized, low, high = (decimal(sinks[key]) for key in ("expected_memorized", "expected_memorized_low", "expected_memorized_high"))
     return (
-        f"A model of {large(sinks['definition']['target_parameters'])} parameters is expected to memorize "
-        f"{decimal(sinks['expected_memorized'])} of the {count(sinks['rows_judged'])} rows that deduplication left (the sum of their sink "
-        f"scores; from {decimal(sinks['expected_memorized_low'])} to {decimal(sinks['expected_memorized_high'])} if all lay at the ends of "
-        f"their intervals). {_reach(sinks)}Skill of these scores on held-out clusters (Brier skill, 0 is none): "
+        f"A model of {large(sinks['definition']['target_parameters'])} parameters that trains on the unfiltered corpus is expected to "
+        f"memorize {memorized} of the {count(sinks['rows_judged'])} rows that deduplication left (the sum of their sink scores; from {low} "
+        f"to {high} if all lay at the ends of their intervals). What a model that trains on the filtered data would memorize was not "
+        f"measured. {_reach(sinks)}Skill of these scores on held-out clusters, at the proxies' own size (Brier skill, 0 is none): "
         f"{spread(sinks['evaluation']['calibration']['brier_skill'])}."
     )
 
@@ -101,8 +103,15 @@ def _reach(sinks: Mapping[str, Any]) -> str:
 
 def _on_decisions(decisions: Mapping[str, Any]) -> str:
     told = [f"{count(number)} {_TOLD[action]}" for action, number in decisions["rows_by_action"].items() if number]
-    policy = f"policy {decisions['policy']['policy']} from a sink score of {decimal(decisions['policy']['sink_threshold'])} up"
-    return f"Rows by decision: {', '.join(told)}; {policy}." if told else f"No row was decided on; {policy}."
+    rule, threshold = decisions["policy"], decisions["policy"]["sink_threshold"]
+    bound = " by the lower end of its interval" if rule["sink_bound"] == "low" else ""
+    policy = f"policy {rule['policy']} from a sink score of {decimal(threshold)} up{bound}"
+    if not told:
+        return f"No row was decided on; {policy}."
+    # the curve has steps of its own: a threshold between two of them has no count there
+    reached = [point["rows"] for point in decisions["what_if"] if abs(point["threshold"] - threshold) < 1e-9]
+    score = f" {plural(reached[0], 'row')} {'scores' if reached[0] == 1 else 'score'} that much by the point value." if reached else ""
+    return f"Rows by decision: {', '.join(told)}; {policy}.{score}"
 
 
 def _on_input(summary: Mapping[str, Any]) -> str:
@@ -116,7 +125,7 @@ def _on_input(summary: Mapping[str, Any]) -> str:
 def _on_recall(recall: Mapping[str, Any]) -> str:
     if recall["value"] is None:
         return "How many copies deduplication missed was not measured."
-    return f"Of planted copies deduplication removed {spread(recall, 'percent')}."
+    return f"Of made-up copies, put in as a test, deduplication removed {spread(recall, 'percent')}."
 
 
 def _on_scores(summary: Mapping[str, Any]) -> str:
@@ -133,14 +142,53 @@ def _on_scores(summary: Mapping[str, Any]) -> str:
 
 
 def _on_shift(summary: Mapping[str, Any]) -> str:
-    known = [row for row in summary["decisions"]["shift"]["source"] if row["share_after"] is not None]
-    if not known:
+    shift = summary["decisions"]["shift"]
+    sources, lengths = (_with_rows_left(shift[key]) for key in ("source", "length"))
+    if not sources:
         return "No source has rows left to compare."
-    most = max(known, key=lambda row: abs(row["share_after"] - row["share_before"]))
+    most = _moved_most(sources)
+    lost = f"{count(most['drop'])} of its {plural(most['rows'], 'row')} are dropped."
+    if len(shift["source"]) == 1:
+        told = f"All rows are of one source, {most['name']}; {lost}"
+    else:
+        told = f"Source {most['name']} moves most: {_moved(most)}, weights counted; {lost}"
+    if len(shift["length"]) > 1:
+        length = _moved_most(lengths)
+        told += f" By length, texts of {length['name']} move most: {_moved(length)}."
+    return told
+
+
+def _with_rows_left(groups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in groups if row["share_after"] is not None]
+
+
+def _moved_most(groups: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return max(groups, key=lambda row: abs(row["share_after"] - row["share_before"]))
+
+
+def _moved(group: Mapping[str, Any]) -> str:
+    return f"{percent(group['share_before'])} of the rows before, {percent(group['share_after'])} after"
+
+
+def _on_patterns(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "Nobody looked."
+    secrets, personal = (_kinds_found(found["kinds"], group) for group in ("secret", "personal"))
     return (
-        f"Source {most['name']} moves most: {percent(most['share_before'])} of the rows before, {percent(most['share_after'])} after, "
-        f"weights counted; {count(most['drop'])} of its {plural(most['rows'], 'row')} are dropped."
+        f"In {plural(found['examined']['documents'], 'searched row')} of the filtered data: {secrets or 'no secret-like pattern'}; "
+        f"{personal or 'no pattern of personal data'}. Patterns were counted; this is no audit for personal data."
     )
+
+
+def _kinds_found(kinds: Sequence[Mapping[str, Any]], group: str) -> str:
+    found = sorted((kind for kind in kinds if kind["group"] == group and kind["values"]), key=lambda kind: -kind["values"])
+    return ", ".join(f"{kind['label']} ({count(kind['values'])} in {plural(kind['documents'], 'row')})" for kind in found)
+
+
+def _listed(unseen: Sequence[str]) -> str:
+    """Say the heads of what was not examined: what stands before the colon of each line."""
+    heads = [line.split(":")[0].rstrip(".") for line in unseen]
+    return "; ".join([heads[0], *(head[0].lower() + head[1:] for head in heads[1:])]) + "."
 
 
 def _on_repeating(reproduce: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ _CLAIMS = {
     "outside_support": ("The predictor knows this kind of text", "at most"),
     "predictor_beats_rival": ("The proxies beat a simple rival", "more than"),
     "calibration": ("The scores mean what they say", "more than"),
-    "removal_recall": ("Copies that were planted were removed", "at least"),
+    "removal_recall": ("Made-up copies, put in as a test, were removed", "at least"),
     "secrets_in_kept_rows": ("No secrets in kept rows of high risk", "at most"),
 }
 """What each gate claims, and how its limit bounds the value."""
@@ -52,6 +52,20 @@ _PREDICTORS = {
     "min_k++": "Min-K%++",
     "small-model-extractable": "extractable from a proxy",
 }
+
+_FEATURES = {
+    "greedy_match": "suffix recited",
+    "exposure_drop": "fall of loss if seen",
+    "trajectory_sum": "loss over training",
+    "suffix_log_prob": "suffix's probability",
+    "suffix_loss": "loss on the suffix",
+    "prompt_loss": "loss on the prompt",
+    "reference_loss": "loss if never seen",
+    "min_k_plus_plus": "Min-K%++",
+    "grad_norm": "gradient's size",
+    "loss_per_zlib": "loss/zlib",
+}
+"""What features are called, where their own names say too little."""
 
 
 def count(value: Any) -> str:
@@ -148,6 +162,11 @@ def score(value: Any) -> str:
 def predictor(name: str) -> str:
     """Say a predictor's name in words."""
     return _PREDICTORS.get(name, name.replace("_", " "))
+
+
+def feature(name: str) -> str:
+    """Say a feature's name in words short enough for the side of a chart."""
+    return _FEATURES.get(name, name.replace("_", " "))
 
 
 def claim(gate: str) -> str:

@@ -20,7 +20,8 @@ def test_claims_and_capacity_are_shown(make_inputs: MakeInputs) -> None:
     assert "not enough data" in claim
     capacity = page.split("What memorized text takes of a model")[1].split("</table>")[0]
     assert capacity.index("80 thousand") < capacity.index("10 million, extrapolated")
-    assert "2 million (1 million to 3 million)" in capacity
+    assert '2 million<span class="sub">1 million to 3 million</span>' in capacity
+    assert "capped at what the text itself costs" in page
 
 
 def test_nothing_is_claimed_of_a_run_without_proxies(make_inputs: MakeInputs) -> None:

@@ -30,6 +30,7 @@ def test_nothing_invisible_survives_and_length_is_bounded(text: str, mode: str) 
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY----- after", "MIIEow", "[key]"),
         ("-----BEGIN PRIVATE KEY-----\nMIIEow and no end", "MIIEow", "[key]"),
         ("call +44 20 7946 0958", "7946", "[number]"),
+        ("an access key q3fv rrvp s4x6 trwq, then", "rrvp", "access key [key], then"),
         ("card 4111 1111 1111 1111", "1111", "[number]"),
         ("id 123456", "123456", "[number]"),
         ("https://user:hunter2@example.org/x", "hunter2", "[credentials]"),
@@ -40,6 +41,12 @@ def test_short_masks_what_identifies(text: str, secret: str, mark: str) -> None:
     shown = redact_excerpt(text, "short")
     assert secret not in shown
     assert mark in shown
+
+
+def test_words_after_the_name_of_a_key_stay() -> None:
+    """Without a group that mixes letters and digits, what follows the word key is text."""
+    text = "the key that opens this old door has 12 teeth"
+    assert redact_excerpt(text) == text
 
 
 def test_a_secret_across_the_cut_is_masked_whole() -> None:

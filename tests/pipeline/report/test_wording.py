@@ -65,7 +65,10 @@ def test_gates_say_their_claim_and_how_the_limit_bounds() -> None:
         assert wording.claim(gate)[0].isupper()
         assert wording.claim(gate).lower() != gate.replace("_", " ")
         assert wording.bound(gate) in ("exactly", "more than", "at most")
-    assert (wording.claim("removal_recall"), wording.bound("removal_recall")) == ("Copies that were planted were removed", "at least")
+    assert (wording.claim("removal_recall"), wording.bound("removal_recall")) == (
+        "Made-up copies, put in as a test, were removed",
+        "at least",
+    )
     assert (wording.claim("new_gate"), wording.bound("new_gate")) == ("New gate", "")
 
 
