@@ -59,8 +59,8 @@ def render_card(
     sections = [
         front_matter(name, filtered, _listed(spoken), config.license),
         f"# {escape(name)}",
-        "A text corpus after an audit: near-duplicates were removed and documents that a large model is likely to memorize were "
-        f"found and treated. Verdict of the audit: **{verdict_of(gates)}**.",
+        "A text corpus after an audit: near-duplicates were removed, and documents that small models predict to be memorized were "
+        f"treated as told below. Verdict of the audit: **{verdict_of(gates)}**.",
         *_gates(gates),
         *show_use(filtered, text_column),
         *write_datasheet(facts),
@@ -85,6 +85,8 @@ def _is_plain(text: str, at: int) -> bool:
         return True
     if letter == "-":
         return before.isalnum() and after.isalnum()
+    if letter == "." and before.isdigit() and after.isdigit():
+        return True
     return letter in ".,;:" and before.isalpha() and after in ("", " ")  # after a number, a full stop may begin a list
 
 

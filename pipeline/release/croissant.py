@@ -84,8 +84,8 @@ def describe_dataset(name: str, run: str, filtered: FilteredData, gates: Sequenc
         "@type": "sc:Dataset",
         "conformsTo": CONFORMS_TO,
         "name": name,
-        "description": f"A text corpus after an audit: {filtered.num_rows} rows that stay, near-duplicates removed, documents that a large "
-        f"model is likely to memorize treated as the dataset card says. Verdict of the audit: {verdict_of(gates)}.",
+        "description": f"A text corpus after an audit: {filtered.num_rows} rows that stay, near-duplicates removed, documents that small "
+        f"models predict to be memorized treated as the dataset card says. Verdict of the audit: {verdict_of(gates)}.",
         "version": "1.0.0",  # of data that is never rewritten: another run is another dataset
         "identifier": run,
         "isLiveDataset": False,

@@ -93,10 +93,10 @@ def _filtered_rows(sources: pl.DataFrame) -> Gate:
 
 def _removal_recall(measure: Measure | None, config: ReleaseConfig) -> Gate:
     """Judge recall by its lower bound."""
-    meaning = "share of planted copies that deduplication removed, by its lower bound"
+    meaning = "share of made-up copies that deduplication removed, by its lower bound"
     limit, min_n = config.min_removal_recall, config.min_gate_plants
     if measure is None or measure.n < min_n:
-        meaning += "" if measure is None else f"; not enough planted pairs ({measure.n})"
+        meaning += "" if measure is None else f"; not enough made-up pairs ({measure.n})"
         return _weighed(not_measured("removal_recall", limit, "share", meaning, min_n), config)
     status: Status = "pass" if measure.low >= limit else "warn"
     gate = Gate("removal_recall", measure.value, measure.low, measure.high, limit, "warn", status, meaning, min_n, "share")

@@ -73,7 +73,7 @@ def test_a_licence_is_what_the_user_named(kit: Any) -> None:
     decisions, filtered = ledger.decide(config, with_pairs=False), FilteredData("x", (), ("text",))
     card = render_card("demo", ledger.ids, decisions, filtered, [], {}, config)
     assert DatasetCard(card).data.get("license") == "cc-by-4.0"
-    assert "Licence, as the user of the audit named it: cc-by-4&#46;0." in card
+    assert "Licence, as the user of the audit named it: cc-by-4.0." in card
     assert f"Licence: {OPEN}" in render_card("demo", ledger.ids, decisions, filtered, [], {}, ReleaseConfig())
 
 
