@@ -56,23 +56,24 @@ def plan_arms(
 ) -> list[PlannedArm]:
     """List every run of the arms and of the curve, seeds paired."""
     with run.stage("plan arms") as stage:
-        table = describe_documents(copies, scored, corpus)
+        samples = store.read_frame(corpus.samples, ["sample_id", "doc_id", "cluster_id", "start", "end", "num_tokens"])
+        table = describe_documents(copies, scored, corpus, samples)
         filters = filters_of(run, config, documents, copies, scored, table)
-        raw_size = arms.members_of(_samples(corpus), arms.raw(table)).height
+        raw_size = arms.members_of(samples, arms.raw(table)).height
         planned: list[PlannedArm] = []
         for seed in range(config.validation.num_seeds):
             for arm in config.validation.arms:
-                planned.append(_plan(run, config, corpus, filters[arm], arm, STEPS, seed, raw_size))
+                planned.append(_plan(run, config, corpus, samples, filters[arm], arm, STEPS, seed, raw_size))
             for arm in config.validation.equal_epochs:
-                planned.append(_plan(run, config, corpus, filters[arm], arm, EPOCHS, seed, None))
-            planned += _plan_curve(run, config, corpus, table, seed)
+                planned.append(_plan(run, config, corpus, samples, filters[arm], arm, EPOCHS, seed, None))
+            planned += _plan_curve(run, config, corpus, samples, table, seed)
         stage.advance()
     return planned
 
 
-def describe_documents(copies: Deduplicated, scored: Scored, corpus: TargetCorpus) -> pl.DataFrame:
+def describe_documents(copies: Deduplicated, scored: Scored, corpus: TargetCorpus, samples: pl.DataFrame) -> pl.DataFrame:
     """Return what arms choose by (`pipeline.proxy.arms.DOCUMENTS`) of every document that targets can train on."""
-    sizes = _samples(corpus).group_by("doc_id").agg(pl.col("num_tokens").cast(pl.Int64).sum(), pl.col("cluster_id").first())
+    sizes = samples.group_by("doc_id").agg(pl.col("num_tokens").cast(pl.Int64).sum(), pl.col("cluster_id").first())
     profiles = store.read_frame(copies.profiles, ["doc_id", "content_hash", "row_hash"])
     removed = store.read_frame(copies.removals, ["doc_id"]).with_columns(is_removed=pl.lit(True))
     scores = store.read_frame(scored.scores)
@@ -136,17 +137,19 @@ def _policy(run: Run, documents: Artifact, copies: Deduplicated, scored: Scored,
     return _Filter(arms.decided(table, decisions), masks)
 
 
-def _plan_curve(run: Run, config: AuditConfig, corpus: TargetCorpus, table: pl.DataFrame, seed: int) -> list[PlannedArm]:
+def _plan_curve(
+    run: Run, config: AuditConfig, corpus: TargetCorpus, samples: pl.DataFrame, table: pl.DataFrame, seed: int
+) -> list[PlannedArm]:
     section, base = config.validation, arms.minhash(table)
     planned = []
     for scope in section.curve_scopes if section.curve else ():
-        planned.append(_plan(run, config, corpus, _Filter(base, NO_MASKS), "none", CURVE, seed, None, scope, 0.0))
+        planned.append(_plan(run, config, corpus, samples, _Filter(base, NO_MASKS), "none", CURVE, seed, None, scope, 0.0))
         for criterion in section.curve:
             for share in section.curve_shares:
                 draw = draw_key("drop curve", section.seed, seed)
                 left = arms.drop_share(table, base, criterion, share, draw, natural_only=scope == "natural")
                 if left is not None:
-                    planned.append(_plan(run, config, corpus, _Filter(left, NO_MASKS), criterion, CURVE, seed, None, scope, share))
+                    planned.append(_plan(run, config, corpus, samples, _Filter(left, NO_MASKS), criterion, CURVE, seed, None, scope, share))
     return planned
 
 
@@ -154,6 +157,7 @@ def _plan(
     run: Run,
     config: AuditConfig,
     corpus: TargetCorpus,
+    samples: pl.DataFrame,
     chosen: _Filter,
     arm: str,
     kind: str,
@@ -164,14 +168,10 @@ def _plan(
 ) -> PlannedArm:
     """Plan one run; `raw_size`: samples of the raw arm, whose steps it takes, or None for as many epochs over its own."""
     section = config.validation
-    members = arms.members_of(_samples(corpus), chosen.weights, chosen.masks)
+    members = arms.members_of(samples, chosen.weights, chosen.masks)
     steps = count_steps(members.height if raw_size is None else raw_size, section.epochs, section.batch_windows)
     name = "-".join(part for part in (arm, kind, scope, f"{share:g}" if share else "", str(seed)) if part)
     early = (arm, kind, seed) == ("raw", STEPS, 0)
     spec = TargetSpec(name, "full", -1, -1, seed_of(config, f"arm {seed}"), steps, early)
     planned = plan(run, config, corpus, spec, members, section.arm_dial or section.dial)
     return PlannedArm(arm, kind, seed, scope, share, planned, chosen.weights.filter(pl.col("weight") > 0)["doc_id"])
-
-
-def _samples(corpus: TargetCorpus) -> pl.DataFrame:
-    return store.read_frame(corpus.samples, ["sample_id", "doc_id", "cluster_id", "start", "end", "num_tokens"])

@@ -64,8 +64,8 @@ def judge_targets(
     clusters = store.read_frame(corpus.clusters).select(list(PROOF_CLUSTERS))
     measured = measure_arms(corpus, target, arms, trained.arms)
     runs = gather({**trained.halves, **trained.arms}, [*halves, *(arm.planned for arm in arms)], "proxies")
-    predictions = read_back(folder, PREDICTIONS)
-    ablations = read_back(folder, ABLATIONS).filter(pl.col("block") != RIVAL)
+    predictions = read_table(folder, PREDICTIONS)
+    ablations = read_table(folder, ABLATIONS).filter(pl.col("block") != RIVAL)
     flops = count_flops(proxies, scored, runs)
     values = judge(
         ProofInputs(
@@ -155,7 +155,7 @@ def measure_arms(corpus: TargetCorpus, target: Evidence, arms: Sequence[PlannedA
 def by_cluster(samples: pl.DataFrame, run: Artifact) -> pl.DataFrame:
     """Return cluster_id, recall (null where no suffix fits) and loss: means over a cluster's distinct windows at the run's end."""
     windows = samples.select("cluster_id", "window_id").unique()
-    signals, extractions = (read_table(run, name) for name in ("proxy_signals", "extractions"))
+    signals, extractions = (read_table(run.folder, name) for name in ("proxy_signals", "extractions"))
     last = signals.filter(pl.col("step") == pl.col("step").max()).select("loss", window_id="sample_id")
     scores = extractions.select("memorization_score", window_id="sample_id")
     joined = windows.join(last, on="window_id").join(scores, on="window_id", how="left").sort("cluster_id", "window_id")
@@ -179,7 +179,7 @@ def with_early_look(
     looked = [arm for arm in arms if arm.planned.spec.has_early_look and arm.planned.spec.name in runs]
     if not looked:
         return predictions
-    signals = read_table(runs[looked[0].planned.spec.name], "proxy_signals")
+    signals = read_table(runs[looked[0].planned.spec.name].folder, "proxy_signals")
     early = signals.filter(pl.col("step") == pl.col("step").min()).select("loss", window_id="sample_id")
     windows = store.read_frame(corpus.samples, ["cluster_id", "window_id"]).unique()
     means = windows.join(early, on="window_id").sort("cluster_id", "window_id").group_by("cluster_id", maintain_order=True)
@@ -338,13 +338,8 @@ def packed(results: pl.DataFrame, numbers: pl.DataFrame) -> pl.DataFrame:
     return results.with_columns(thousandths).join(numbers, on="cluster_id").drop("cluster_id").sort("arm", "kind", "seed", "cluster")
 
 
-def read_table(run: Artifact, name: str) -> pl.DataFrame:
-    """Read one table of one run."""
-    return pl.DataFrame(pl.from_arrow(store.read_arrow(f"{run.folder}/{name}.parquet")))
-
-
-def read_back(folder: str, name: str) -> pl.DataFrame:
-    """Read what was frozen."""
+def read_table(folder: str, name: str) -> pl.DataFrame:
+    """Read one table of a run's folder, or of what was frozen."""
     return pl.DataFrame(pl.from_arrow(store.read_arrow(f"{folder}/{name}.parquet")))
 
 
