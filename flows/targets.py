@@ -67,10 +67,6 @@ class Planned:
     num_tokens: int
     folder: str
 
-    def cost(self) -> float:
-        """Return a number that rises with what the run costs."""
-        return self.spec.num_steps * self.dial**3
-
 
 def prepare(
     run: Run, config: AuditConfig, documents: Artifact, copies: Deduplicated, tokenizer: Artifact, proxies: Artifact
@@ -221,15 +217,14 @@ def plan(run: Run, config: AuditConfig, corpus: TargetCorpus, spec: TargetSpec, 
 
 
 def train(run: Run, pool: Executor, config: AuditConfig, corpus: TargetCorpus, planned: Sequence[Planned], stage_name: str) -> None:
-    """Train what is planned, the most expensive first, or find it trained."""
-    ordered = sorted(planned, key=lambda one: (-one.cost(), one.spec.name))
-    with run.stage(stage_name, len(ordered)) as stage:
+    """Train what is planned, in its order, or find it trained: both sides of a pair, all arms of a seed, so that what is done can be judged."""
+    with run.stage(stage_name, len(planned)) as stage:
         futures: dict[str, PrefectFuture[tuple[Artifact, bool]]] = {}
-        for one in ordered:  # equal runs under two names are one folder
+        for one in planned:  # equal runs under two names are one folder
             if one.folder not in futures:
                 futures[one.folder] = train_one.submit(pool, one, corpus, config)
         made = []
-        for one in ordered:
+        for one in planned:
             made.append(futures[one.folder].result())
             stage.advance()
         if made:
