@@ -217,7 +217,7 @@ def plan(run: Run, config: AuditConfig, corpus: TargetCorpus, spec: TargetSpec, 
 
 
 def train(run: Run, pool: Executor, config: AuditConfig, corpus: TargetCorpus, planned: Sequence[Planned], stage_name: str) -> None:
-    """Train what is planned, in its order, or find it trained: both sides of a pair, all arms of a seed, so that what is done can be judged."""
+    """Train what is planned, in its order, or find it trained: pairs and seeds come together, so that what is done can be judged."""
     with run.stage(stage_name, len(planned)) as stage:
         futures: dict[str, PrefectFuture[tuple[Artifact, bool]]] = {}
         for one in planned:  # equal runs under two names are one folder

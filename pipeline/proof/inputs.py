@@ -52,7 +52,7 @@ ARM_RUNS: Mapping[str, type[pl.DataType]] = {
     "num_tokens": pl.Int64,  # of the filtered corpus
     "flops": pl.Float64,
     "held_out_loss": pl.Float64,  # nats per token, unique natural text that no arm trained on
-    "emission": pl.Float64,  # nullable: share of sampled 50-token windows that are training substrings
+    "emission": pl.Float64,  # nullable: share of sampled tokens in a run of 50 out of the raw corpus
 }
 ARM_CLUSTERS: Mapping[str, type[pl.DataType]] = {
     "arm": pl.String,

@@ -31,7 +31,6 @@ DOCUMENTS = {
     "sink_score": pl.Float64,
     "spillover": pl.Float64,  # nullable
 }
-WEIGHTS = {"doc_id": pl.Int64, "weight": pl.Float64}
 MASKS = {"doc_id": pl.Int64, "start": pl.Int64, "end": pl.Int64}
 """Tokens of a document that are left out of the loss, end exclusive."""
 ORDER = ("content_hash", "row_hash", "doc_id")

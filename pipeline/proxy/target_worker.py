@@ -58,6 +58,7 @@ def run_target(
         "seed": spec.seed,
         "device": device.place.type,
         "code_version": store.code_version("proxy"),
+        "emission": run.emission,
     }
     artifact = store.publish(RUN, out_folder, parts, facts)
     store.remove(path)

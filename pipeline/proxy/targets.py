@@ -24,6 +24,7 @@ from pipeline.errors import IntegrityError
 from pipeline.proxy.batches import Batch, Indices, Windows, load_windows, make_batch
 from pipeline.proxy.device import CPU, Device
 from pipeline.proxy.draws import draw_key, mix
+from pipeline.proxy.emission import measure_emission
 from pipeline.proxy.losses import mean_token_loss
 from pipeline.proxy.memory import release_memory
 from pipeline.proxy.model import ProxyModel, build_model, count_flops
@@ -57,11 +58,15 @@ class TargetSpec:
 
 @dataclass(frozen=True)
 class TargetRun:
-    """Hold what one run leaves: its row of `proxies`, its probes, its extractions, in the proxies' own shapes."""
+    """Hold what one run leaves: its row of `proxies`, its probes, its extractions, in the proxies' own shapes.
+
+    `emission`: see `measure_emission`; None for halves, of which nobody asks it.
+    """
 
     proxies: Proxies
     signals: ProxySignals
     extractions: Extractions
+    emission: float | None
 
 
 @dataclass
@@ -115,9 +120,13 @@ def train_target(
             keep(_state(step + 1, optimizer, log))
     probe = probe_windows(model, windows, distinct, passes)
     log.signal_flops += probe.flops
+    emission = None
+    if spec.role == "full":
+        emission, flops = measure_emission(model, windows, distinct, torch.Generator().manual_seed(draw_key("emission", spec.seed)))
+        log.signal_flops += flops
     signals = pl.concat([log.early, _signals(probe, windows, spec.name, spec.num_steps)])
     row = _describe(spec, model, log, _mean_loss(probe, windows, validation))
-    return TargetRun(row, PROXY_SIGNALS.check(signals), _extractions(probe, windows, spec.name))
+    return TargetRun(row, PROXY_SIGNALS.check(signals), _extractions(probe, windows, spec.name), emission)
 
 
 def schedule(windows: Windows, members: Indices, num_steps: int, batch_windows: int, seed: int) -> list[Indices]:

@@ -63,6 +63,13 @@ def test_a_target_learns_what_it_is_given(corpus: Any, config: ProxyConfig) -> N
     assert run.proxies["num_steps"].item() == 60
 
 
+def test_full_runs_alone_are_asked_what_they_emit(corpus: Any, config: ProxyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An arm's emission is a share of tokens; a half's is nobody's question."""
+    monkeypatch.setattr("pipeline.proxy.emission.RUN_TOKENS", 4)
+    assert 0.0 < _train(corpus, config, _members(corpus), TargetSpec("a", "full", -1, -1, 1, 60)).emission < 1.0
+    assert _train(corpus, config, _members(corpus)).emission is None
+
+
 def test_another_models_checkpoint_is_refused(corpus: Any, config: ProxyConfig) -> None:
     """A state of other sizes, and bytes that are none, are told apart from a run's own."""
     states: list[bytes] = []
