@@ -23,6 +23,7 @@ from flows.run import Run, current, merge_counts
 from pipeline import store
 from pipeline.config import AuditConfig, DedupConfig, InputConfig
 from pipeline.dedup.references import Corpus, place_references
+from pipeline.parallel import in_threads
 from pipeline.store import Artifact
 
 CODE = ("dedup", "text")
@@ -47,27 +48,28 @@ class Deduplicated:
 @flow(name="deduplicate")
 def deduplicate(config: AuditConfig, documents: Artifact) -> Deduplicated:
     """Deduplicate the documents."""
-    run, section, workers = current(), config.dedup, config.runtime.workers
+    run, section = current(), config.dedup
+    mapper = in_threads(config.runtime.workers)
     profiles = profile(run, documents)
     signatures = sign(run, documents, config)
     corpora = place_references(read_references(run))
     with run.stage("candidates") as stage:
         folder = run.ledger.folder("candidate_pairs", CODE, section, signatures.digest, [corpus.digest for corpus in corpora])
-        candidates = stage.settle(*tasks.propose(signatures, corpora, folder, section, workers))
+        candidates = stage.settle(*tasks.propose(signatures, corpora, folder, section, mapper))
         folder = run.ledger.folder("reference_documents", CODE, None, profiles.digest, candidates.digest, [one.digest for one in corpora])
         references, _ = tasks.choose_known(corpora, profiles, candidates, folder)
     known = (documents.digest, references.digest)
     sets = run.ledger.folder("shingle_sets", CODE, section, *known, candidates.digest)
     with run.stage("verification") as stage:
         folder = run.ledger.folder("duplicate_pairs", CODE, section, *known, candidates.digest)
-        pairs = stage.settle(*tasks.verify(candidates, documents, signatures, corpora, references, folder, sets, section, workers))
+        pairs = stage.settle(*tasks.verify(candidates, documents, signatures, corpora, references, folder, sets, section, mapper))
     with run.stage("clusters") as stage:
         folder = run.ledger.folder("clusters", CODE, None, profiles.digest, references.digest, pairs.digest)
         clusters = stage.settle(*tasks.cluster(profiles, references, pairs, folder))
     with run.stage("removals") as stage:
         folder = run.ledger.folder("removals", CODE, section, *known, clusters.digest, pairs.digest)
         own = (documents, profiles, signatures, clusters, pairs)
-        removals = stage.settle(*tasks.choose(*own, corpora, references, folder, sets, section, workers))
+        removals = stage.settle(*tasks.choose(*own, corpora, references, folder, sets, section, mapper))
     store.remove(sets)
     with run.stage("quality") as stage:
         tables = (documents, profiles, candidates, references, pairs, removals)

@@ -38,6 +38,7 @@ from pipeline.dedup.span_anchors import anchor_texts
 from pipeline.dedup.spans import find_spans, keep_anchors
 from pipeline.dedup.sweep import sweep_thresholds
 from pipeline.dedup.verification import verify_candidates
+from pipeline.parallel import Mapper
 from pipeline.proxy.driver import has_gpu_driver
 from pipeline.proxy.samples import choose_clusters, draw_samples
 from pipeline.proxy.splits import ProxySpec, plan_proxies, split_clusters
@@ -135,13 +136,15 @@ def _store_signatures(folder: str, signatures: Signatures, facts: Mapping[str, A
 
 
 @task(name="find candidates", cache_policy=NO_CACHE)
-def propose(signatures: Artifact, references: Sequence[Reference], folder: str, config: DedupConfig, workers: int) -> tuple[Artifact, bool]:
+def propose(
+    signatures: Artifact, references: Sequence[Reference], folder: str, config: DedupConfig, mapper: Mapper
+) -> tuple[Artifact, bool]:
     """Propose pairs that share a band."""
 
     def make(out: str) -> Artifact:
         parts = [*(part for reference in references for part in reference.signatures), *place(signatures)]
         left_out = np.concatenate([np.empty(0, np.int64), *(reference.left_out for reference in references)])
-        pairs, facts = find_candidates(parts, config, f"{out}/{SCRATCH}", workers, left_out)
+        pairs, facts = find_candidates(parts, config, f"{out}/{SCRATCH}", mapper, left_out)
         store.remove(f"{out}/{SCRATCH}")
         return store.publish_frame("candidate_pairs", out, pairs, facts)
 
@@ -172,14 +175,14 @@ def verify(
     folder: str,
     sets: str,
     config: DedupConfig,
-    workers: int,
+    mapper: Mapper,
 ) -> tuple[Artifact, bool]:
     """Compare candidates exactly; their shingle sets stay in the folder `sets`."""
 
     def make(out: str) -> Artifact:
         pairs = CANDIDATE_PAIRS.check(store.read_frame(candidates))
         sizes = pl.concat([store.read_frame(table, ["doc_id", "num_shingles"]) for table in (references, signatures)])
-        verified, facts = verify_candidates(pairs, [*_parts_of(corpora), *place(documents)], sizes, config, sets, workers)
+        verified, facts = verify_candidates(pairs, [*_parts_of(corpora), *place(documents)], sizes, config, sets, mapper)
         return store.publish_frame("duplicate_pairs", out, verified, facts)
 
     return once(folder, make)
@@ -217,7 +220,7 @@ def choose(
     folder: str,
     sets: str,
     config: DedupConfig,
-    workers: int,
+    mapper: Mapper,
 ) -> tuple[Artifact, bool]:
     """Choose which copies go, each with a kept document or a reference that it was compared with."""
 
@@ -228,7 +231,7 @@ def choose(
             known = REFERENCE_DOCUMENTS.check(store.read_frame(references))
             frame = with_references(frame, store.read_frame(profiles, ["doc_id", "content_hash"]), known, pairs)
             sizes = pl.concat([known.select("content_hash", *sizes.columns), sizes], how="diagonal")
-        removals, facts = find_removals(documents, frame, pairs, sizes, config, sets, _parts_of(corpora), workers)
+        removals, facts = find_removals(documents, frame, pairs, sizes, config, sets, _parts_of(corpora), mapper)
         return store.publish_frame("removals", out, removals, facts)
 
     return once(folder, make)

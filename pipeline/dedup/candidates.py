@@ -23,13 +23,14 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from pipeline.config import DedupConfig
 from pipeline.dedup.buckets import compare_buckets, find_repeats, hash_bands
 from pipeline.dedup.facts import Facts, merge_facts
 from pipeline.dedup.kernels import CHUNK, SEED
 from pipeline.dedup.placed import Placed
-from pipeline.dedup.shuffle import Rows, read_split, write_split
+from pipeline.dedup.shuffle import Rows, split_paths, write_split
 from pipeline.dedup.signatures import signature_matrix
 from pipeline.dedup.sketches import (
     Sketches,
@@ -40,8 +41,8 @@ from pipeline.dedup.sketches import (
     words_of,
 )
 from pipeline.dedup.union_find import Indices
-from pipeline.parallel import in_order
-from pipeline.store import count_rows, part_names, read_arrow, read_scratch, write_scratch
+from pipeline.parallel import Mapper, in_order
+from pipeline.store import count_rows, part_names, read_arrow, read_scratch, write_part, write_scratch
 from pipeline.tables import CANDIDATE_PAIRS, SIGNATURES, CandidatePairs, Signatures
 
 PROPOSALS = {"doc_id_a": pl.Int64, "doc_id_b": pl.Int64, "shared_bands": pl.Int32, "estimated_jaccard": pl.Float64}
@@ -57,7 +58,7 @@ def find_candidates(
     signatures: Sequence[Placed],
     config: DedupConfig,
     folder: str,
-    workers: int = 1,
+    mapper: Mapper = in_order,
     left_out: npt.NDArray[np.int64] = np.empty(0, np.int64),  # noqa: B008  read only
 ) -> tuple[CandidatePairs, Facts]:
     """Propose pairs over all parts of the signatures, ids rising; `folder` takes the band keys and may be removed afterwards.
@@ -66,15 +67,11 @@ def find_candidates(
     """
     num_partitions = count_partitions(sum(count_rows(path) for path, _ in signatures), config)
     write = partial(_write_keys, num_partitions=num_partitions, config=config, folder=folder, left_out=left_out)
-    written = list(in_order(write, zip(signatures, part_names(len(signatures)), strict=True), workers))
+    written = list(mapper(write, list(zip(signatures, part_names(len(signatures)), strict=True))))
     key_paths, sketch_paths = [path for paths, _ in written for path in paths], [path for _, path in written]
-
-    def propose(partition: int) -> tuple[pl.DataFrame, Facts]:
-        pieces = read_split(f"{folder}/keys", key_paths, partition)
-        keys = np.concatenate([np.empty(0, BAND_KEY), *pieces])
-        return propose_pairs(join_sketches(keys, map(read_scratch, sketch_paths), config), config)
-
-    return merge_proposals(in_order(propose, range(num_partitions), workers))
+    partitions = list(enumerate(split_paths(f"{folder}/keys", key_paths, num_partitions)))
+    propose = partial(_propose, sketch_paths=sketch_paths, config=config, folder=folder)
+    return merge_proposals((_frame(read_arrow(path)), facts) for path, facts in mapper(propose, partitions))
 
 
 def count_partitions(num_rows: int, config: DedupConfig) -> int:
@@ -88,13 +85,22 @@ def _write_keys(
 ) -> tuple[list[str], str]:
     """Write one part's band keys by partition, and its sketches; return the files."""
     (path, shift), name = named
-    part = pl.DataFrame(pl.from_arrow(read_arrow(path))).with_columns(pl.col("doc_id") + shift)
+    part = _frame(read_arrow(path)).with_columns(pl.col("doc_id") + shift)
     if len(left_out):
         part = part.filter(pl.col("doc_id").is_in(pl.Series(left_out).implode()).not_())
     keys, sketches = band_keys(SIGNATURES.check(part), config)
     sketch_path = f"{folder}/sketches/{name}.npy"
     write_scratch(sketch_path, sketches)
     return write_split(keys, partition_of(keys["band_key"], num_partitions), f"{folder}/keys", name), sketch_path
+
+
+def _propose(partition: tuple[int, list[str]], sketch_paths: list[str], config: DedupConfig, folder: str) -> tuple[str, Facts]:
+    """Store the pairs that one partition proposes; return the file and the counts."""
+    number, paths = partition
+    keys = np.concatenate([np.empty(0, BAND_KEY), *map(read_scratch, paths)])
+    proposals, facts = propose_pairs(join_sketches(keys, map(read_scratch, sketch_paths), config), config)
+    part = write_part(f"{folder}/proposals", f"{number:06d}", proposals, "none")
+    return f"{folder}/proposals/{part.path}", facts
 
 
 def band_keys(signatures: Signatures, config: DedupConfig) -> tuple[Rows, Rows]:
@@ -219,6 +225,10 @@ def merge_proposals(partitions: Iterable[tuple[pl.DataFrame, Facts]]) -> tuple[C
             pairs, waiting = _sum_bands(pl.concat([pairs, *waiting])), []
     pairs = CANDIDATE_PAIRS.check(_sum_bands(pl.concat([pairs, *waiting])))
     return pairs, merge_facts(counts) | {"num_candidates": pairs.height}
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(table))
 
 
 def _sum_bands(proposals: pl.DataFrame) -> pl.DataFrame:

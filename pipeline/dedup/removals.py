@@ -10,7 +10,8 @@ The order is total: ties in the policy go to content hash, then row hash; rows e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,9 @@ from pipeline.dedup.comparison import walk
 from pipeline.dedup.facts import Facts, merge_facts
 from pipeline.dedup.placed import Placed, place
 from pipeline.dedup.policy import order_members, read_members
-from pipeline.dedup.sets import ShingleSets, store_sets
+from pipeline.dedup.sets import ShingleSets, StoredSets, store_sets
 from pipeline.dedup.union_find import Indices
-from pipeline.parallel import in_order
+from pipeline.parallel import Counted, Mapper, in_order
 from pipeline.store import Artifact
 from pipeline.tables import REMOVALS, Clusters, DuplicatePairs, Removals
 
@@ -39,7 +40,7 @@ def find_removals(
     config: DedupConfig,
     folder: str,
     references: Sequence[Placed] = (),
-    workers: int = 1,
+    mapper: Mapper = in_order,
 ) -> tuple[Removals, Facts]:
     """Choose removals over all parts of the documents.
 
@@ -54,18 +55,24 @@ def find_removals(
     is_chained = pl.col("content_hash").n_unique().over("cluster_id") > 2
     blocks = plan_groups(members.with_columns(is_needed=is_first & is_chained), "cluster_id", config)
     needed = np.unique(blocks.needs["doc_id"].to_numpy())
-    sets = store_sets([*references, *place(documents)], needed, config, folder, workers)
+    sets = store_sets([*references, *place(documents)], needed, config, folder, mapper)
 
     block_of = blocks.work.select("block", doc_id_a="doc_id")
     own_pairs = pairs.join(block_of, on="doc_id_a").sort("block", maintain_order=True)
 
-    def choose(block: tuple[pl.DataFrame, Indices]) -> tuple[Removals, Facts]:
-        first, last = np.searchsorted(own_pairs["block"].to_numpy(), block[0]["block"][0] + np.array([0, 1]))
-        return choose_removals(block[0], own_pairs[first:last], sets.read(block[1]), config)
+    def work() -> Iterator[tuple[pl.DataFrame, pl.DataFrame, StoredSets]]:
+        for walked, doc_ids in blocks:
+            first, last = np.searchsorted(own_pairs["block"].to_numpy(), walked["block"][0] + np.array([0, 1]))
+            yield walked, own_pairs[int(first) : int(last)], sets.of(doc_ids)
 
-    found = list(in_order(choose, blocks, workers))
+    found = list(mapper(partial(_choose_in_block, config=config), Counted(work(), blocks.num_blocks)))
     removals = REMOVALS.check(pl.concat([REMOVALS.empty(), *(part for part, _ in found)]).sort("doc_id"))
     return removals, dict.fromkeys(("num_exact", "num_near", *COUNTS), 0) | merge_facts([facts for _, facts in found])
+
+
+def _choose_in_block(block: tuple[pl.DataFrame, pl.DataFrame, StoredSets], config: DedupConfig) -> tuple[Removals, Facts]:
+    members, pairs, sets = block
+    return choose_removals(members, pairs, sets.read(), config)
 
 
 def put_references_first(ordered: pl.DataFrame, clusters: Clusters, contents: pl.DataFrame) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from pipeline.dedup.placed import Placed, placed_ids
 from pipeline.dedup.shingles import shingle_hashes, shingle_sets
 from pipeline.dedup.union_find import Indices
 from pipeline.errors import IntegrityError
-from pipeline.parallel import in_order
+from pipeline.parallel import Mapper, in_order
 from pipeline.store import digest_of, iter_chosen, read_bytes, read_scratch, scratch_bytes, write_bytes, write_scratch
 from pipeline.text import Offsets, cut_blocks
 
@@ -45,16 +45,20 @@ class ShingleSets:
 
 @dataclass(frozen=True)
 class StoredSets:
-    """Point at the sets on disk; `index` is in order of doc_id."""
+    """Point at sets on disk; `index` is in order of doc_id."""
 
     folder: str
     index: npt.NDArray[np.void]
 
-    def read(self, doc_ids: npt.NDArray[np.int64]) -> ShingleSets:
-        """Read the sets of some documents, given in rising order."""
+    def of(self, doc_ids: npt.NDArray[np.int64]) -> StoredSets:
+        """Point at the sets of some documents, given in rising order."""
         places = np.searchsorted(self.index["doc_id"], doc_ids)
         assert np.array_equal(self.index["doc_id"][places], doc_ids), "a document's shingles were not stored"
-        wanted = self.index[places]
+        return StoredSets(self.folder, self.index[places])
+
+    def read(self) -> ShingleSets:
+        """Read all sets pointed at."""
+        wanted = self.index
         offsets = np.concatenate([[0], np.cumsum(wanted["length"])]).astype(np.int64)
         values = np.empty(offsets[-1], np.uint64)
         for part in np.unique(wanted["part"]).tolist():
@@ -63,10 +67,12 @@ class StoredSets:
             for row in np.flatnonzero(wanted["part"] == part).tolist():
                 start, length = int(wanted["start"][row]), int(wanted["length"][row])
                 values[offsets[row] : offsets[row + 1]] = stored[start : start + length]
-        return ShingleSets(doc_ids, values, offsets)
+        return ShingleSets(np.ascontiguousarray(wanted["doc_id"]), values, offsets)
 
 
-def store_sets(parts: Sequence[Placed], doc_ids: npt.NDArray[np.int64], config: DedupConfig, folder: str, workers: int = 1) -> StoredSets:
+def store_sets(
+    parts: Sequence[Placed], doc_ids: npt.NDArray[np.int64], config: DedupConfig, folder: str, mapper: Mapper = in_order
+) -> StoredSets:
     """Make the sets of the documents `doc_ids`, which rise, from the documents' parts; or find them, and perhaps others, made."""
     if not len(doc_ids):
         return StoredSets(folder, np.empty(0, ENTRY))
@@ -75,7 +81,7 @@ def store_sets(parts: Sequence[Placed], doc_ids: npt.NDArray[np.int64], config: 
     found = _find(path, folder, doc_ids)
     if found is None:
         make = partial(_store_part, doc_ids=doc_ids, config=config, folder=folder)
-        index = np.concatenate([np.empty(0, ENTRY), *in_order(make, enumerate(parts), workers)])
+        index = np.concatenate([np.empty(0, ENTRY), *mapper(make, list(enumerate(parts)))])
         found = StoredSets(folder, index[np.argsort(index["doc_id"], kind="stable")])
         stream = io.BytesIO()
         np.save(stream, found.index)
@@ -87,7 +93,7 @@ def store_sets(parts: Sequence[Placed], doc_ids: npt.NDArray[np.int64], config: 
 def _find(path: str, folder: str, doc_ids: npt.NDArray[np.int64]) -> StoredSets | None:
     try:
         index = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
-    except (IntegrityError, ValueError):
+    except (IntegrityError, ValueError, EOFError):
         return None
     parts, which = np.unique(index["part"], return_inverse=True)
     sizes = np.bincount(which, weights=index["length"], minlength=len(parts)) * 8

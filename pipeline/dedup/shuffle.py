@@ -1,4 +1,4 @@
-"""Rows split by a number into files, and one number's rows read back: how a table larger than memory is regrouped."""
+"""Rows split by a number into files, and one number's files found again: how a table larger than memory is regrouped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.store import read_scratch, write_scratch
+from pipeline.store import write_scratch
 
 Rows = npt.NDArray[Any]
 
@@ -25,10 +25,12 @@ def write_split(rows: Rows, numbers: npt.NDArray[np.integer], folder: str, name:
     return paths
 
 
-def read_split(folder: str, paths: Sequence[str], number: int) -> list[Rows]:
-    """Read all rows written under one number, file by file in order of the files' names."""
-    own = f"{folder}/{_prefix(number)}"
-    return [read_scratch(path) for path in sorted(paths) if path.startswith(own)]
+def split_paths(folder: str, paths: Sequence[str], num_numbers: int) -> list[list[str]]:
+    """Return the files written under each number, in order of their names."""
+    own: list[list[str]] = [[] for _ in range(num_numbers)]
+    for path in sorted(paths):
+        own[int(path.removeprefix(f"{folder}/").partition("-")[0])].append(path)
+    return own
 
 
 def _prefix(number: int) -> str:

@@ -7,6 +7,7 @@ here every one of them is compared in full, in blocks, so that memory stays leve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -16,29 +17,34 @@ from pipeline.dedup.blocks import plan_pairs
 from pipeline.dedup.comparison import count_shared
 from pipeline.dedup.facts import Facts, merge_facts
 from pipeline.dedup.placed import Placed
-from pipeline.dedup.sets import ShingleSets, store_sets
-from pipeline.dedup.union_find import Indices
-from pipeline.parallel import in_order
+from pipeline.dedup.sets import ShingleSets, StoredSets, store_sets
+from pipeline.parallel import Counted, Mapper, in_order
 from pipeline.tables import DUPLICATE_PAIRS, CandidatePairs, DuplicatePairs
 
 
 def verify_candidates(
-    candidates: CandidatePairs, documents: Sequence[Placed], sizes: pl.DataFrame, config: DedupConfig, folder: str, workers: int = 1
+    candidates: CandidatePairs,
+    documents: Sequence[Placed],
+    sizes: pl.DataFrame,
+    config: DedupConfig,
+    folder: str,
+    mapper: Mapper = in_order,
 ) -> tuple[DuplicatePairs, Facts]:
     """Compare all candidates exactly.
 
     `sizes` has num_shingles of every doc_id (from `signatures`). `folder` takes the shingle sets; left there, they serve `find_removals`.
     """
     blocks = plan_pairs(candidates, sizes, config)
-    sets = store_sets(documents, np.unique(blocks.needs["doc_id"].to_numpy()), config, folder, workers)
-
-    def verify(block: tuple[pl.DataFrame, Indices]) -> tuple[DuplicatePairs, Facts]:
-        return verify_pairs(block[0], sets.read(block[1]), config)
-
-    found = list(in_order(verify, blocks, workers))
+    sets = store_sets(documents, np.unique(blocks.needs["doc_id"].to_numpy()), config, folder, mapper)
+    work = ((pairs, sets.of(doc_ids)) for pairs, doc_ids in blocks)
+    found = list(mapper(partial(_verify_block, config=config), Counted(work, blocks.num_blocks)))
     pairs = pl.concat([DUPLICATE_PAIRS.empty(), *(duplicates for duplicates, _ in found)]).sort("doc_id_a", "doc_id_b")
     facts = {"num_compared": 0, "num_verified": 0} | merge_facts([facts for _, facts in found])
     return DUPLICATE_PAIRS.check(pairs), facts | {"num_blocks": blocks.num_blocks}
+
+
+def _verify_block(block: tuple[pl.DataFrame, StoredSets], config: DedupConfig) -> tuple[DuplicatePairs, Facts]:
+    return verify_pairs(block[0], block[1].read(), config)
 
 
 def verify_pairs(pairs: pl.DataFrame, sets: ShingleSets, config: DedupConfig) -> tuple[DuplicatePairs, Facts]:

@@ -31,6 +31,7 @@ def ours(corpus: str, work: str, eighths: str = "8", workers: str = "1", bands: 
     from pipeline.dedup.placed import place
     from pipeline.dedup.removals import find_removals
     from pipeline.dedup.verification import verify_candidates
+    from pipeline.parallel import in_threads
 
     stages: list[Row] = [{"name": "importing", "seconds": time.process_time() - start}]
 
@@ -44,17 +45,17 @@ def ours(corpus: str, work: str, eighths: str = "8", workers: str = "1", bands: 
     keys, sets, threads = f"{work}/keys", f"{work}/sets", int(workers)
     documents, signed = read(corpus, work, config, int(eighths), threads)
     lap("reading, normalising, hashing, signing")
-    candidates, facts = find_candidates(place(signed), config, keys, threads)
+    candidates, facts = find_candidates(place(signed), config, keys, in_threads(threads))
     store.publish_frame("candidate_pairs", f"{work}/candidates", candidates, facts)
     lap("candidates")
     known = store.read_frame(signed, ["doc_id", "content_hash", "num_bytes", "num_shingles"])
-    pairs, facts = verify_candidates(candidates, place(documents), known, config, sets, threads)
+    pairs, facts = verify_candidates(candidates, place(documents), known, config, sets, in_threads(threads))
     store.publish_frame("duplicate_pairs", f"{work}/pairs", pairs, facts)
     lap("verification")
     clusters, facts = cluster_documents(known, pairs)
     store.publish_frame("clusters", f"{work}/clusters", clusters, facts)
     lap("clusters")
-    removals, facts = find_removals(documents, clusters, pairs, known, config, sets, workers=threads)
+    removals, facts = find_removals(documents, clusters, pairs, known, config, sets, mapper=in_threads(threads))
     store.publish_frame("removals", f"{work}/removals", removals, facts)
     lap("removals")
     shutil.rmtree(work)

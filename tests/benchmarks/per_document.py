@@ -33,6 +33,7 @@ from pipeline.dedup.removals import find_removals
 from pipeline.dedup.signatures import join_signatures, sign_texts
 from pipeline.dedup.sweep import sweep_thresholds
 from pipeline.dedup.verification import verify_candidates
+from pipeline.parallel import in_threads
 from pipeline.rows import profile_documents
 from pipeline.store import Artifact
 
@@ -76,15 +77,18 @@ def measure(count: int, work: Path) -> dict[str, float]:
         return result
 
     keys, sets = str(work / "keys"), str(work / "sets")
-    candidates, _ = stage("candidates", lambda: find_candidates(place(signatures), config, keys, 2))
+    candidates, _ = stage("candidates", lambda: find_candidates(place(signatures), config, keys, in_threads(2)))
 
     def sizes(*columns: str) -> Any:
         return store.read_frame(signatures, ["doc_id", *columns])
 
-    verified = stage("verification", lambda: verify_candidates(candidates, place(documents), sizes("num_shingles"), config, sets, 2)[0])
+    verified = stage(
+        "verification", lambda: verify_candidates(candidates, place(documents), sizes("num_shingles"), config, sets, in_threads(2))[0]
+    )
     clusters = stage("clusters", lambda: cluster_documents(sizes("content_hash"), verified)[0])
     removals = stage(
-        "removals", lambda: find_removals(documents, clusters, verified, sizes("num_bytes", "num_shingles"), config, sets, workers=2)[0]
+        "removals",
+        lambda: find_removals(documents, clusters, verified, sizes("num_bytes", "num_shingles"), config, sets, mapper=in_threads(2))[0],
     )
     give_back()
     stage("plants", lambda: choose_sample(store.iter_frames(profiles), config, 0))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.parallel import in_order
+from pipeline.parallel import Counted, in_order, in_threads
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -55,3 +55,12 @@ def test_a_fault_is_raised_and_nothing_further_begins() -> None:
     with pytest.raises(ValueError, match="item 2"):
         list(in_order(fail, range(100), 2))
     assert max(begun) <= 6
+
+
+def test_items_that_are_made_one_by_one_can_be_counted() -> None:
+    """A mapper may ask how many there will be without drawing any."""
+    drawn: list[int] = []
+    items = Counted((drawn.append(item) or item for item in range(3)), 3)
+    assert len(items) == 3
+    assert drawn == []
+    assert list(in_threads(2)(str, items)) == ["0", "1", "2"]

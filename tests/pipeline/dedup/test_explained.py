@@ -23,6 +23,7 @@ from pipeline.dedup.placed import place
 from pipeline.dedup.removals import find_removals
 from pipeline.dedup.signatures import compute_signatures
 from pipeline.dedup.verification import verify_candidates
+from pipeline.parallel import in_threads
 from pipeline.tables import Documents
 
 Make = Callable[..., Documents]
@@ -122,9 +123,13 @@ def test_workers_that_share_a_stage_change_nothing(make_documents: Make, dedupli
         "signatures", folder, [store.write_part(folder, name, compute_signatures(part, config)[0]) for name, part in frames]
     )
     sizes = alone.signatures.select("doc_id", "num_shingles")
-    candidates, proposed = find_candidates(place(signatures), config, str(tmp_path / "keys"), workers=workers)
-    pairs, verified = verify_candidates(candidates, place(alone.documents), sizes, config, str(tmp_path / "sets"), workers=workers)
-    removals, removed = find_removals(alone.documents, alone.clusters, pairs, sizes, config, str(tmp_path / "sets"), workers=workers)
+    candidates, proposed = find_candidates(place(signatures), config, str(tmp_path / "keys"), mapper=in_threads(workers))
+    pairs, verified = verify_candidates(
+        candidates, place(alone.documents), sizes, config, str(tmp_path / "sets"), mapper=in_threads(workers)
+    )
+    removals, removed = find_removals(
+        alone.documents, alone.clusters, pairs, sizes, config, str(tmp_path / "sets"), mapper=in_threads(workers)
+    )
     assert candidates.equals(alone.candidates)
     assert pairs.equals(alone.pairs)
     assert removals.equals(alone.removals)

@@ -22,6 +22,7 @@ from pipeline.dedup.removals import find_removals
 from pipeline.dedup.signatures import compute_signatures
 from pipeline.dedup.sweep import sweep_thresholds
 from pipeline.dedup.verification import verify_candidates
+from pipeline.parallel import in_threads
 from pipeline.tables import CandidatePairs, Clusters, Documents, DuplicatePairs, ReferenceDocuments, Removals
 from pipeline.text import normalise
 
@@ -73,7 +74,7 @@ class Bench:
         placed, folder = place_references(references), self.folder / f"run{len(list(self.folder.iterdir()))}"
         parts = [part for reference in placed for part in reference.signatures]
         left_out = np.concatenate([np.empty(0, np.int64), *(reference.left_out for reference in placed)])
-        candidates, _ = find_candidates([*parts, *place(corpus.signatures)], config, str(folder / "keys"), 2, left_out)
+        candidates, _ = find_candidates([*parts, *place(corpus.signatures)], config, str(folder / "keys"), in_threads(2), left_out)
         rows = store.read_frame(corpus.signatures, ["doc_id", "content_hash", "num_bytes", "num_shingles"])
         known = choose_references(placed, rows["content_hash"], candidates)
         sizes, documents = pl.concat([known.select(rows.columns), rows]), [part for reference in placed for part in reference.documents]
@@ -82,7 +83,7 @@ class Bench:
         whole, _ = cluster_documents(sizes, pairs)
         clusters = without_references(whole)
         walked = with_references(clusters, rows, known, pairs)
-        removals, _ = find_removals(corpus.documents, walked, pairs, sizes, config, sets, documents, workers=2)
+        removals, _ = find_removals(corpus.documents, walked, pairs, sizes, config, sets, documents, mapper=in_threads(2))
         sweep = sweep_thresholds(corpus.documents, sizes.select("doc_id", "content_hash"), candidates, pairs, removals, [], config)
         published = store.publish_frame("removals", str(folder / "removals"), removals)
         return Found(replace(corpus, removals=published), candidates, known, pairs, clusters, removals, sweep)
