@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 import time
 from collections.abc import Iterator
@@ -62,5 +63,5 @@ def test_items_that_are_made_one_by_one_can_be_counted() -> None:
     numbers = iter(range(3))
     items = Counted((next(numbers) for _ in range(3)), 3)
     assert len(items) == 3
-    assert numbers.__length_hint__() == 3
+    assert operator.length_hint(numbers) == 3
     assert list(in_threads(2)(str, items)) == ["0", "1", "2"]
