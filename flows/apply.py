@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from flows.audit import GATE_FAILED, RunResult, finish, finished
+from flows.discreet import flow
 from flows.origin import find_origin
 from flows.recall import recall, tables_of
 from flows.release import release

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.deduplicate import deduplicate, read
+from flows.discreet import flow
 from flows.guard import guard
 from flows.recall import tables_of
 from flows.release import release

@@ -25,7 +25,7 @@ class Terminated(KeyboardInterrupt):
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error; it may quote rows of the corpus.")
 @click.version_option(package_name="sinkaudit")
 @click.pass_context
 def cli(context: click.Context, debug: bool) -> None:
@@ -229,11 +229,19 @@ def main() -> NoReturn:
 
 def _explain_failure(error: Exception) -> None:
     if "--debug" in sys.argv:
+        _show_causes(error)
         traceback.print_exception(error)
     elif isinstance(error, SinkauditError):
         click.echo(f"error: {error}", err=True)
     else:
         click.echo(f"internal error: {type(error).__name__}; run again with `sinkaudit --debug ...` and report it", err=True)
+
+
+def _show_causes(error: BaseException | None) -> None:
+    """Let a traceback show what caused an error of ours, which flows keep to themselves because it may quote the corpus."""
+    while error is not None:
+        error.__suppress_context__ = False
+        error = error.__context__
 
 
 def _terminate(*_: Any) -> NoReturn:

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.deduplicate import Deduplicated, deduplicate, read
+from flows.discreet import flow
 from flows.guard import guard
 from flows.run import Run, running
 from pipeline import store

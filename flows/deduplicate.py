@@ -15,9 +15,8 @@ import flows.settings  # noqa: F401  before prefect is imported
 from dataclasses import dataclass
 from typing import Any
 
-from prefect import flow
-
 from flows import tasks
+from flows.discreet import flow
 from flows.references import stored_corpus, told_of
 from flows.run import Run, current, merge_counts
 from pipeline import store

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import tasks
 from flows.deduplicate import Deduplicated
+from flows.discreet import flow
 from flows.examine import Examined, examine
 from flows.reporting import write_report
 from flows.run import Run, current, settings_of
@@ -49,7 +49,7 @@ class Released:
     overruled: Artifact | None = None
 
 
-@flow(name="release", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
+@flow(name="release", task_runner=ThreadPoolTaskRunner(max_workers=2))
 def release(config: AuditConfig, documents: Artifact, copies: Deduplicated, scored: Scored) -> Released:
     """Release the filtered dataset and its report."""
     run, section = current(), config.release

@@ -10,11 +10,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import polars as pl
-from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import tasks
 from flows.deduplicate import Deduplicated
+from flows.discreet import flow
 from flows.processes import worker_pool
 from flows.run import Run, current
 from flows.work import find_device, measure_peak
@@ -41,7 +41,7 @@ class Scored:
     scores: Artifact
 
 
-@flow(name="score", task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
+@flow(name="score", task_runner=ThreadPoolTaskRunner(max_workers=8))
 def score(config: AuditConfig, documents: Artifact, copies: Deduplicated) -> Scored:
     """Score the documents."""
     run, section, seed = current(), config.proxy, config.seed

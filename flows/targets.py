@@ -14,11 +14,10 @@ from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
 from flows.deduplicate import Deduplicated
+from flows.discreet import task
 from flows.ledger import once
 from flows.processes import call
 from flows.run import Run
@@ -85,7 +84,7 @@ def prepare(
     return TargetCorpus(samples, splits, clusters, shared, _validation(samples, clusters, shared), tokenizer.facts["vocab_size"])
 
 
-@task(name="draw target samples", cache_policy=NO_CACHE)
+@task(name="draw target samples")
 def draw(
     documents: Artifact, copies: Deduplicated, tokenizer: Artifact, proxies: Artifact, folder: str, config: AuditConfig
 ) -> tuple[Artifact, bool]:
@@ -111,7 +110,7 @@ def draw(
     return once(folder, make)
 
 
-@task(name="split target corpus", cache_policy=NO_CACHE)
+@task(name="split target corpus")
 def divide(samples: Artifact, profiles: Artifact, folder: str, config: AuditConfig) -> tuple[Artifact, Artifact, Artifact]:
     """Tie clusters into units, split them for the halves, and list clusters and windows with what can be judged of them."""
     section, settings = config.validation, target_config(config.proxy, config.validation, config.validation.dial)
@@ -231,7 +230,7 @@ def train(run: Run, pool: Executor, config: AuditConfig, corpus: TargetCorpus, p
             stage.settle(made[0][0], all(was_cached for _, was_cached in made))
 
 
-@task(name="train target", cache_policy=NO_CACHE)
+@task(name="train target")
 def train_one(pool: Executor, planned: Planned, corpus: TargetCorpus, config: AuditConfig) -> tuple[Artifact, bool]:
     """Train one target in a process of its own, from its last checkpoint if it has one."""
     settings = target_config(config.proxy, config.validation, planned.dial)

@@ -15,9 +15,8 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
+from flows.discreet import task
 from flows.ledger import once
 from flows.processes import call, call_timed
 from flows.run import current
@@ -83,7 +82,7 @@ TEXTS = {"doc_id": pl.Int64, "text": pl.String}
 TOKENIZER = "tokenizer.json"
 
 
-@task(name="read documents", cache_policy=NO_CACHE)
+@task(name="read documents")
 def read_documents(
     config: InputConfig, dedup: DedupConfig, folder: str, profiles: str, signatures: str, anchors: str, workers: int
 ) -> tuple[Artifact, bool]:
@@ -106,13 +105,13 @@ def read_documents(
     return once(folder, lambda out: read_corpus(config, out, scan, keep, workers=workers))
 
 
-@task(name="profile part", cache_policy=NO_CACHE)
+@task(name="profile part")
 def profile_part(documents: Artifact, number: int, folder: str) -> tuple[Artifact, bool]:
     """Profile one part of the documents."""
     return once(folder, lambda out: _store_profiles(out, check_documents(store.read_arrow(documents.paths()[number]))))
 
 
-@task(name="sign part", cache_policy=NO_CACHE)
+@task(name="sign part")
 def sign_part(documents: Artifact, number: int, folder: str, config: DedupConfig) -> tuple[Artifact, bool]:
     """Compute the MinHash signatures of one part of the documents."""
 
@@ -135,7 +134,7 @@ def _store_signatures(folder: str, signatures: Signatures, facts: Mapping[str, A
     return store.publish_frame("signatures", folder, signatures.rechunk(), {**facts, "minhash": signature_settings(config)})
 
 
-@task(name="find candidates", cache_policy=NO_CACHE)
+@task(name="find candidates")
 def propose(
     signatures: Artifact, references: Sequence[Reference], folder: str, config: DedupConfig, mapper: Mapper
 ) -> tuple[Artifact, bool]:
@@ -151,7 +150,7 @@ def propose(
     return once(folder, make)
 
 
-@task(name="choose reference documents", cache_policy=NO_CACHE)
+@task(name="choose reference documents")
 def choose_known(references: Sequence[Reference], profiles: Artifact, candidates: Artifact, folder: str) -> tuple[Artifact, bool]:
     """Take from the references the documents that have to do with an audited one."""
 
@@ -165,7 +164,7 @@ def choose_known(references: Sequence[Reference], profiles: Artifact, candidates
     return once(folder, make)
 
 
-@task(name="verify candidates", cache_policy=NO_CACHE)
+@task(name="verify candidates")
 def verify(
     candidates: Artifact,
     documents: Artifact,
@@ -192,7 +191,7 @@ def _parts_of(corpora: Sequence[Reference]) -> list[Placed]:
     return [part for corpus in corpora for part in corpus.documents]
 
 
-@task(name="cluster documents", cache_policy=NO_CACHE)
+@task(name="cluster documents")
 def cluster(profiles: Artifact, references: Artifact, duplicate_pairs: Artifact, folder: str) -> tuple[Artifact, bool]:
     """Join documents of equal content and verified pairs into clusters, through references, too; the table has the documents alone."""
 
@@ -208,7 +207,7 @@ def cluster(profiles: Artifact, references: Artifact, duplicate_pairs: Artifact,
     return once(folder, make)
 
 
-@task(name="choose removals", cache_policy=NO_CACHE)
+@task(name="choose removals")
 def choose(
     documents: Artifact,
     profiles: Artifact,
@@ -237,7 +236,7 @@ def choose(
     return once(folder, make)
 
 
-@task(name="find repeated spans", cache_policy=NO_CACHE)
+@task(name="find repeated spans")
 def find_repeats(
     documents: Artifact, profiles: Artifact, clusters: Artifact, removals: Artifact, folder: str, anchors: str, config: DedupConfig
 ) -> tuple[Artifact, bool]:
@@ -256,7 +255,7 @@ def find_repeats(
     return once(folder, make)
 
 
-@task(name="measure quality", cache_policy=NO_CACHE)
+@task(name="measure quality")
 def measure_recall(
     documents: Artifact,
     profiles: Artifact,
@@ -290,7 +289,7 @@ def measure_recall(
     return once(folder, make)
 
 
-@task(name="settle tokenizer", cache_policy=NO_CACHE)
+@task(name="settle tokenizer")
 def settle_tokenizer(documents: Artifact, profiles: Artifact, folder: str, config: ProxyConfig) -> tuple[Artifact, bool]:
     """Take the user's tokenizer, else that of the base that proxies start from, else train one on the corpus."""
 
@@ -308,7 +307,7 @@ def settle_tokenizer(documents: Artifact, profiles: Artifact, folder: str, confi
     return once(folder, make)
 
 
-@task(name="draw samples", cache_policy=NO_CACHE)
+@task(name="draw samples")
 def draw(
     documents: Artifact, profiles: Artifact, clusters: Artifact, tokenizer: Artifact, folder: str, config: ProxyConfig, seed: int
 ) -> tuple[Artifact, bool]:
@@ -325,7 +324,7 @@ def draw(
     return once(folder, make)
 
 
-@task(name="split clusters", cache_policy=NO_CACHE)
+@task(name="split clusters")
 def split(samples: Artifact, folder: str, config: ProxyConfig, seed: int) -> tuple[Artifact, bool]:
     """Say which proxy trains on which cluster."""
 
@@ -336,7 +335,7 @@ def split(samples: Artifact, folder: str, config: ProxyConfig, seed: int) -> tup
     return once(folder, make)
 
 
-@task(name="train proxy", cache_policy=NO_CACHE)
+@task(name="train proxy")
 def train(
     pool: Executor, spec: ProxySpec, samples: Artifact, splits: Artifact, vocab_size: int, folder: str, config: ProxyConfig
 ) -> tuple[Artifact, bool]:
@@ -352,7 +351,7 @@ def train(
     return once(folder, make)
 
 
-@task(name="read part with a reference", cache_policy=NO_CACHE)
+@task(name="read part with a reference")
 def refer(
     pool: Executor,
     documents: Artifact,
@@ -391,7 +390,7 @@ def refer(
     return once(folder, make)
 
 
-@task(name="score documents", cache_policy=NO_CACHE)
+@task(name="score documents")
 def score(
     documents: Artifact,
     clusters: Artifact,
@@ -426,7 +425,7 @@ def score(
     return once(folder, make)
 
 
-@task(name="decide", cache_policy=NO_CACHE)
+@task(name="decide")
 def decide_documents(
     profiles: Artifact,
     clusters: Artifact,
@@ -462,13 +461,13 @@ def decide_documents(
     return once(folder, make)
 
 
-@task(name="keep orders", cache_policy=NO_CACHE)
+@task(name="keep orders")
 def keep_orders(orders: pl.DataFrame, folder: str) -> tuple[Artifact, bool]:
     """Store what persons ordered, so that decisions can be traced back to it."""
     return once(folder, lambda out: store.publish_frame("orders", out, orders))
 
 
-@task(name="record overruled", cache_policy=NO_CACHE)
+@task(name="record overruled")
 def record_overruled(former: Artifact, decisions: Artifact, removals: Artifact, orders: Artifact, folder: str) -> tuple[Artifact, bool]:
     """Record who overruled which decision and why."""
 
@@ -481,7 +480,7 @@ def record_overruled(former: Artifact, decisions: Artifact, removals: Artifact, 
     return once(folder, make)
 
 
-@task(name="filter documents", cache_policy=NO_CACHE)
+@task(name="filter documents")
 def filter_rows(
     documents: Artifact,
     decisions: Artifact,
@@ -506,7 +505,7 @@ def filter_rows(
     )
 
 
-@task(name="guess languages", cache_policy=NO_CACHE)
+@task(name="guess languages")
 def guess_part(documents: Artifact, number: int, folder: str) -> tuple[Artifact, bool]:
     """Guess the language of each document of one part, a row group in memory at a time."""
 
@@ -519,7 +518,7 @@ def guess_part(documents: Artifact, number: int, folder: str) -> tuple[Artifact,
     return once(folder, make)
 
 
-@task(name="search sensitive patterns", cache_policy=NO_CACHE)
+@task(name="search sensitive patterns")
 def search_sensitive(
     documents: Artifact,
     profiles: Artifact,

@@ -14,12 +14,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.arms import plan_arms
 from flows.deduplicate import Deduplicated, deduplicate, read
+from flows.discreet import flow, task
 from flows.frozen import Frozen, freeze, told
 from flows.ledger import once
 from flows.processes import worker_pool
@@ -80,7 +79,7 @@ def run_validation(config: AuditConfig, only: Only | None = None, command: str =
     return validate(config.model_copy(update={"runtime": logged}), folder, only, command, quiet)
 
 
-@flow(name="validate", task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
+@flow(name="validate", task_runner=ThreadPoolTaskRunner(max_workers=8))
 def validate(config: AuditConfig, folder: str, only: Only | None = None, command: str = "", quiet: bool = False) -> ValidationResult:
     """Freeze predictions, train targets, hold one against the other."""
     with running(config, input_digest(config.input), quiet=quiet) as run:
@@ -151,7 +150,7 @@ def freeze_scores(
         return freeze(run, config, copies, scored, corpus, predictions, ablations, planned, folder)
 
 
-@task(name="ablate blocks", cache_policy=NO_CACHE)
+@task(name="ablate blocks")
 def ablate_blocks(
     documents: Artifact, clusters: Artifact, signals: Artifact, spans: Artifact, proxies: Evidence, folder: str, config: AuditConfig
 ) -> tuple[Artifact, bool]:

@@ -5,7 +5,8 @@
     ├── InputError            a file, column or row of the user's cannot be read or trusted (exit 2)
     ├── TableError            a frame handed to a stage does not have its table's shape     (exit 3)
     ├── IntegrityError        stored bytes are missing or differ from their recorded digest (exit 1)
-    └── GuardError            deduplication took more than a guard lets it                  (exit 1)
+    ├── GuardError            deduplication took more than a guard lets it                  (exit 1)
+    └── StageError            something failed that nobody foresaw: a defect, or the system (exit 3)
 
 A message answers five questions in one breath: what is wrong, where, what was wanted, what came instead, and what to do next.
 """
@@ -58,3 +59,7 @@ class GuardError(SinkauditError):
     """Deduplication took more than a guard lets it, so the run ends before anything is trained or published."""
 
     exit_code = 1
+
+
+class StageError(SinkauditError):
+    """A stage failed in a way that nobody foresaw; only the kind and place are told, because the cause may quote the corpus."""

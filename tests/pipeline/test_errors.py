@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from pipeline.errors import ConfigError, GuardError, InputError, IntegrityError, SinkauditError, TableError
+from pipeline.errors import ConfigError, GuardError, InputError, IntegrityError, SinkauditError, StageError, TableError
 
 
 def test_a_message_answers_its_questions_in_order() -> None:
@@ -17,7 +17,8 @@ def test_a_message_answers_its_questions_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [(ConfigError, 2), (InputError, 2), (TableError, 3), (IntegrityError, 1), (GuardError, 1), (SinkauditError, 3)]
+    ("kind", "code"),
+    [(ConfigError, 2), (InputError, 2), (TableError, 3), (IntegrityError, 1), (GuardError, 1), (StageError, 3), (SinkauditError, 3)],
 )
 def test_exit_codes_and_pickling(kind: type[SinkauditError], code: int) -> None:
     """Each leaf has its exit code and survives the trip between processes."""
