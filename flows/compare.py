@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
-
 from flows.runs import FinishedRun, read_config, read_run
 from pipeline import store
 from pipeline.errors import ConfigError
+from pipeline.places import locate
 from pipeline.report.differences import ComparedRun, compare_runs, differences_text, wanted_documents
 from pipeline.report.excerpts import Mode
 from pipeline.report.render import render_differences
@@ -51,7 +50,7 @@ class Comparison:
 
 
 def _plain(path: str) -> str:
-    return str(fsspec.core.url_to_fs(path)[1]).rstrip("/")
+    return str(locate(path)[1]).rstrip("/")
 
 
 def compare(before: str, after: str, ledger: str) -> Comparison:

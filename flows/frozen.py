@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import fsspec
 import polars as pl
 
 from flows.deduplicate import Deduplicated
@@ -25,6 +24,7 @@ from flows.targets import Planned, TargetCorpus
 from pipeline import store
 from pipeline.config import AuditConfig, canonical_json
 from pipeline.errors import IntegrityError
+from pipeline.places import locate
 from pipeline.proxy.target_worker import CHECKPOINT
 from pipeline.store import Artifact, Part
 
@@ -114,7 +114,7 @@ def _states(planned: Sequence[Planned]) -> dict[str, list[str]]:
     """Name the planned runs that are trained, begun and not yet begun."""
     states: dict[str, list[str]] = {"trained": [], "begun": [], "missing": []}
     for one in sorted(planned, key=lambda one: one.spec.name):
-        filesystem, plain = fsspec.core.url_to_fs(f"{one.folder}/{CHECKPOINT}")
+        filesystem, plain = locate(f"{one.folder}/{CHECKPOINT}")
         state = "trained" if store.find(one.folder) is not None else "begun" if filesystem.exists(plain) else "missing"
         states[state].append(one.spec.name)
     return states

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 import polars as pl
 
 from flows.references import Named
@@ -14,6 +13,7 @@ from flows.runs import FinishedRun, read_config, read_run, read_summary
 from pipeline import store
 from pipeline.config import AuditConfig, InputConfig, amend_config
 from pipeline.errors import ConfigError, InputError
+from pipeline.places import locate
 from pipeline.release.overrides import OverridesFile, check_overrides, line_up, parse_overrides
 from pipeline.tables import OVERRULED
 
@@ -88,7 +88,7 @@ def _refuse_other_code(finished: FinishedRun) -> None:
 
 
 def _read_file(finished: FinishedRun, path: str) -> OverridesFile:
-    filesystem, plain = fsspec.core.url_to_fs(path)
+    filesystem, plain = locate(path)
     if not filesystem.isfile(plain):
         raise InputError("no such overrides file", where=path, do="export it from the report's page")
     file = parse_overrides(store.read_bytes(path), path)

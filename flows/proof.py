@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 import polars as pl
 
 from flows.arms import CURVE, STEPS, PlannedArm
@@ -19,6 +18,7 @@ from flows.score import Scored
 from flows.targets import Planned, TargetCorpus, gather
 from pipeline import store
 from pipeline.config import AuditConfig, ProxyConfig
+from pipeline.places import locate
 from pipeline.proof.inputs import ARM_CLUSTERS, ARM_RUNS, DROP_CURVE, Arms, ProofInputs
 from pipeline.proof.inputs import CLUSTERS as PROOF_CLUSTERS
 from pipeline.proof.labels import TargetLabels, label_targets
@@ -365,7 +365,7 @@ def write_page(folder: str) -> None:
 
 def write_list(folder: str) -> None:
     """Draw the page that lists the validations in a folder, in the order of their names."""
-    filesystem, plain = fsspec.core.url_to_fs(folder)
+    filesystem, plain = locate(folder)
     names = sorted(path.split("/")[-2] for path in filesystem.glob(f"{plain}/*/results.json"))
     found = ((name, json.loads(store.read_bytes(f"{folder}/{name}/results.json"))) for name in names)
     entries = [validation_entry(name, values, f"{name}/index.html") for name, values in found]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import fsspec
 import jsonschema
 
 import pipeline.report
@@ -13,6 +12,7 @@ from flows.reporting import draw_page
 from flows.runs import intact_tables, read_run, read_summary
 from pipeline import store
 from pipeline.errors import IntegrityError
+from pipeline.places import locate
 from pipeline.report.excerpts import Mode
 
 SCHEMA = Path(pipeline.report.__path__[0]) / "summary.schema.json"
@@ -31,7 +31,7 @@ def redraw(run: str, excerpts: Mode, output: str | None, ledger: str) -> str:
     shown = {**summary, "scope": {**summary["scope"], "excerpts": excerpts}}
     page = draw_page(shown, intact_tables(finished, "documents")["documents"]).encode()
     path = f"{(output or finished.report_folder).rstrip('/')}/{finished.run}.excerpts-{excerpts}.html"
-    filesystem, plain = fsspec.core.url_to_fs(path)
+    filesystem, plain = locate(path)
     if filesystem.exists(plain) and filesystem.cat_file(plain) != page:
         raise IntegrityError("another page stands here, and it may have been signed", where=path, do="choose another folder with --output")
     store.write_bytes(path, page)

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-import fsspec
 import yaml
 
 from flows.deduplicate import Deduplicated
@@ -19,6 +18,7 @@ from flows.run import Run
 from flows.score import Scored
 from pipeline import store
 from pipeline.dedup.curve import band_curve
+from pipeline.places import locate
 from pipeline.release.filtering import FilteredData
 from pipeline.release.overruling import count_kept_copies, removals_in_force
 from pipeline.report.applied import Applied
@@ -208,7 +208,7 @@ def _logs(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _files(root: str, pattern: str) -> Iterator[tuple[str, bytes]]:
-    filesystem, plain = fsspec.core.url_to_fs(root)
+    filesystem, plain = locate(root)
     for path in sorted(filesystem.glob(f"{plain}/{pattern}")):
         yield path.rsplit("/", 2)[1], filesystem.cat_file(path)
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 import yaml
 
 from pipeline import store
 from pipeline.config import AuditConfig, parse_config
 from pipeline.errors import InputError, IntegrityError
+from pipeline.places import locate
 from pipeline.store import Artifact
 
 RUN_FILE = "run.json"
@@ -50,7 +50,7 @@ def read_run(run: str, ledger: str) -> FinishedRun:
     Raises: InputError when there is none of that name or in that folder.
     """
     for folder in (run.rstrip("/"), f"{ledger}/{run.strip('/').rsplit('/', 1)[-1]}"):
-        filesystem, plain = fsspec.core.url_to_fs(f"{folder}/{RUN_FILE}")
+        filesystem, plain = locate(f"{folder}/{RUN_FILE}")
         if filesystem.exists(plain):
             raw = json.loads(filesystem.cat_file(plain))
             folders, digests = ({name: table[key] for name, table in raw["tables"].items()} for key in ("folder", "digest"))

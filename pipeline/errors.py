@@ -4,6 +4,8 @@
     ├── ConfigError           a setting is unknown, out of range or contradicts another     (exit 2)
     ├── InputError            a file, column or row of the user's cannot be read or trusted (exit 2)
     ├── TableError            a frame handed to a stage does not have its table's shape     (exit 3)
+    ├── StorageError          a place cannot be written or reached: full, read-only, away   (exit 2)
+    ├── BusyError             another process is at the same run                            (exit 2)
     ├── IntegrityError        stored bytes are missing or differ from their recorded digest (exit 1)
     ├── GuardError            deduplication took more than a guard lets it                  (exit 1)
     └── StageError            something failed that nobody foresaw: a defect, or the system (exit 3)
@@ -47,6 +49,18 @@ class InputError(SinkauditError):
 
 class TableError(SinkauditError):
     """A frame handed to a stage does not have its table's shape."""
+
+
+class StorageError(SinkauditError):
+    """A place cannot be written or reached: it is full, read-only, refuses or does not answer."""
+
+    exit_code = 2
+
+
+class BusyError(SinkauditError):
+    """Another process is at the same run, so this one leaves before it touches anything."""
+
+    exit_code = 2
 
 
 class IntegrityError(SinkauditError):

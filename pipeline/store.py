@@ -2,7 +2,11 @@
 
 A table's folder is trusted when `_artifact.json` stands in it, which is written last, and every part still has the digest recorded
 there. A kill at any moment therefore leaves either a whole artifact or a folder that the next run writes again. Local parts appear by
-rename; object stores put objects whole.
+rename; object stores put objects whole, large ones in pieces as they are written.
+
+On an object store a part is read back for its digest only when it has to be: `_versions.json` beside the description says with which
+version (`places.version_of`) of each object its digest was known, and a part of that version and size is taken as it was. What is
+trusted there is the store's word that a version changes with the bytes. Published releases are read whole wherever they are.
 """
 
 from __future__ import annotations
@@ -11,8 +15,6 @@ import hashlib
 import io
 import json
 import math
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,7 +23,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -30,8 +31,9 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from pipeline.errors import IntegrityError
+from pipeline.places import Unfinished, Upload, explained, is_local, locate, objects_below, version_of
 
-DESCRIPTION = "_artifact.json"
+DESCRIPTION, VERSIONS = "_artifact.json", "_versions.json"
 READ_BYTES = 1 << 20
 ROW_GROUP_BYTES = 4 << 20
 """Of a table in memory: what a reader that goes row group by row group holds at a time."""
@@ -103,57 +105,58 @@ def code_version(*modules: str) -> str:
 
 def write_bytes(path: str, data: bytes) -> Part:
     """Write a file whole or not at all and describe it (rows 0; `path` recorded is the file's name)."""
-    with _writing(path, is_lasting=True) as sink:
+    with writing(path, is_lasting=True) as sink:
         sink.write(data)
     return Part(path.rsplit("/", 1)[-1], 0, sink.num_bytes, sink.digest())
 
 
-class _Sink(io.RawIOBase):
+class Sink(io.RawIOBase):
     """Count and digest what is written on its way to a file."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, path: str, file: Any) -> None:
         super().__init__()
-        self._file, self._hasher, self.num_bytes = file, blake3(), 0
+        self._path, self._file, self._hasher, self.num_bytes = path, file, blake3(), 0
 
     def writable(self) -> bool:
+        """Say yes: Arrow asks."""
         return True
 
     def write(self, data: Any) -> int:
+        """Write all of the bytes."""
         self._hasher.update(data)
-        self._file.write(data)
+        with explained(self._path):
+            self._file.write(data)
         self.num_bytes += memoryview(data).nbytes
         return memoryview(data).nbytes
 
     def tell(self) -> int:
+        """Return how many bytes were written."""
         return self.num_bytes
 
     def digest(self) -> str:
+        """Return the 128-bit BLAKE3 digest of what was written."""
         return self._hasher.hexdigest(length=16)
 
 
 @contextmanager
-def _writing(path: str, *, is_lasting: bool = False) -> Iterator[_Sink]:
-    """Open a file that appears whole when the block ends and not at all if it fails.
+def writing(path: str, *, is_lasting: bool = False) -> Iterator[Sink]:
+    """Open a file that appears whole when the block ends and not at all if it fails; its size and digest are counted on the way.
 
     `is_lasting` waits for the disk. Parts need not: whoever finds one checks its digest.
+
+    Raises: StorageError when the place is full, read-only or out of reach.
     """
-    filesystem, plain = fsspec.core.url_to_fs(path)
-    if not _is_local(filesystem):
-        passing = io.BytesIO()
-        yield _Sink(passing)
-        filesystem.pipe_file(plain, passing.getvalue())
-        return
-    target = Path(plain)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    filesystem, plain = locate(path)
+    file = Unfinished(Path(plain), is_lasting) if is_local(filesystem) else Upload(filesystem, plain)
     try:
-        with open(unfinished, "wb", buffering=0) as out:
-            yield _Sink(out)
-            if is_lasting:
-                os.fsync(out.fileno())
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        with explained(path):
+            file.open()
+        yield Sink(path, file)
+        with explained(path):
+            file.finish()
+    except BaseException:
+        file.discard()
+        raise
 
 
 def read_bytes(path: str) -> bytes:
@@ -161,9 +164,10 @@ def read_bytes(path: str) -> bytes:
 
     Raises: IntegrityError when it is not there.
     """
-    filesystem, plain = fsspec.core.url_to_fs(path)
+    filesystem, plain = locate(path)
     try:
-        return bytes(filesystem.cat_file(plain))
+        with explained(path, "read"):
+            return bytes(filesystem.cat_file(plain))
     except FileNotFoundError:
         raise IntegrityError("a file of the run is missing", where=path, do="run the same command again to rebuild it") from None
 
@@ -171,7 +175,7 @@ def read_bytes(path: str) -> bytes:
 def write_part(folder: str, name: str, rows: pl.DataFrame | pa.Table, compression: str = "zstd") -> Part:
     """Write rows as one Parquet file under a table's folder, whole or not at all; a table of little but hashes is not compressed."""
     table = rows.to_arrow() if isinstance(rows, pl.DataFrame) else rows
-    with _writing(f"{folder}/{name}.parquet") as sink:
+    with writing(f"{folder}/{name}.parquet") as sink:
         pq.write_table(
             table,
             sink,
@@ -187,7 +191,7 @@ def write_stream(folder: str, name: str, tables: Iterable[pa.Table]) -> Part:
     """Write tables of one schema, of which there is at least one, as one Parquet file, one of them in memory at a time."""
     rows = iter(tables)
     first, num_rows = next(rows), 0
-    with _writing(f"{folder}/{name}.parquet") as sink, pq.ParquetWriter(sink, first.schema, compression="zstd") as writer:
+    with writing(f"{folder}/{name}.parquet") as sink, pq.ParquetWriter(sink, first.schema, compression="zstd") as writer:
         for table in chain([first], rows):
             num_rows += table.num_rows
             if table.num_rows:
@@ -201,6 +205,8 @@ def publish(table: str, folder: str, parts: Sequence[Part], facts: Mapping[str, 
     artifact = Artifact(table, folder, tuple(parts), _digest(table, parts, facts), facts)
     described = asdict(artifact)
     del described["folder"]  # a ledger may be moved
+    if not is_local(locate(folder)[0]):
+        _write_versions(artifact, objects_below(folder))
     write_bytes(f"{folder}/{DESCRIPTION}", json.dumps(described, indent=1, sort_keys=True).encode())
     return artifact
 
@@ -222,21 +228,20 @@ def gather(table: str, folder: str, pieces: Sequence[Artifact], facts: Mapping[s
 
 def remove(folder: str) -> None:
     """Remove a folder and all below it, if it is there."""
-    filesystem, plain = fsspec.core.url_to_fs(folder)
-    if filesystem.exists(plain):
-        filesystem.rm(plain, recursive=True)
+    filesystem, plain = locate(folder)
+    with explained(folder, "removed"):
+        if filesystem.exists(plain):
+            filesystem.rm(plain, recursive=True)
 
 
 def find(folder: str) -> Artifact | None:
     """Return the artifact in a folder if it is described and every byte of it is still as recorded, else None."""
-    filesystem, plain = fsspec.core.url_to_fs(f"{folder}/{DESCRIPTION}")
-    if not filesystem.exists(plain):
-        return None
     try:
         artifact = describe(folder)
     except IntegrityError:
         return None
-    return artifact if all(_is_as_recorded(f"{folder}/{part.path}", part) for part in artifact.parts) else None
+    is_whole = _is_whole_here if is_local(locate(folder)[0]) else _is_whole_there
+    return artifact if is_whole(artifact) else None
 
 
 def describe(folder: str) -> Artifact:
@@ -312,19 +317,21 @@ def iter_chosen(path: str, columns: Sequence[str], is_chosen: npt.NDArray[np.boo
 
 def write_scratch(path: str, array: npt.NDArray[Any]) -> None:
     """Write an array that the same stage reads back and then removes: no digest, and no waiting for the disk."""
-    filesystem, plain = fsspec.core.url_to_fs(path)
-    filesystem.makedirs(plain.rsplit("/", 1)[0], exist_ok=True)
+    filesystem, plain = locate(path)
     whole = np.ascontiguousarray(array)
-    with filesystem.open(plain, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
-        # np.save would copy all of it once more
-        file.write(whole.reshape(-1).view(np.uint8).data)
+    with explained(path):
+        if is_local(filesystem):
+            filesystem.makedirs(plain.rsplit("/", 1)[0], exist_ok=True)
+        with filesystem.open(plain, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+            # np.save would copy all of it once more
+            file.write(whole.reshape(-1).view(np.uint8).data)
 
 
 def read_scratch(path: str) -> npt.NDArray[Any]:
     """Return an array that `write_scratch` wrote; of a local one, only what is looked at is read."""
-    filesystem, plain = fsspec.core.url_to_fs(path)
-    if _is_local(filesystem):
+    filesystem, plain = locate(path)
+    if is_local(filesystem):
         # no array of nothing can be mapped
         return np.load(plain, mmap_mode="r" if filesystem.size(plain) > READ_BYTES else None)
     return np.load(io.BytesIO(filesystem.cat_file(plain)))
@@ -332,7 +339,7 @@ def read_scratch(path: str) -> npt.NDArray[Any]:
 
 def scratch_bytes(path: str) -> int:
     """Return the bytes of the array that a file holds whole, -1 if there is none."""
-    filesystem, plain = fsspec.core.url_to_fs(path)
+    filesystem, plain = locate(path)
     if not filesystem.exists(plain):
         return -1
     with filesystem.open(plain, "rb") as file:
@@ -347,12 +354,24 @@ def scratch_bytes(path: str) -> int:
 
 def file_digest(path: str) -> str:
     """Return the 128-bit BLAKE3 digest of a file's bytes, read in blocks."""
-    filesystem, plain = fsspec.core.url_to_fs(path)
-    hasher = blake3()
-    with filesystem.open(plain, "rb") as file:
-        while block := file.read(READ_BYTES):
-            hasher.update(block)
-    return hasher.hexdigest(length=16)
+    filesystem, plain = locate(path)
+    with explained(path, "read"):
+        version = None if is_local(filesystem) else version_of(filesystem.info(plain))
+        known = _digests.get((path, version)) if version is not None else None
+        if known is not None:
+            return known
+        hasher = blake3()
+        with filesystem.open(plain, "rb") as file:
+            while block := file.read(READ_BYTES):
+                hasher.update(block)
+    digest = hasher.hexdigest(length=16)
+    if version is not None:
+        _digests[path, version] = digest
+    return digest
+
+
+_digests: dict[tuple[str, str], str] = {}
+"""Of versions of objects that this process has read: an input is listed, digested and read, and should come over the network once less."""
 
 
 def part_names(count: int) -> Iterable[str]:
@@ -364,32 +383,64 @@ def _digest(table: str, parts: Sequence[Part], facts: Mapping[str, Any]) -> str:
     return digest_of(table, [[part.path, part.num_rows, part.digest] for part in parts], facts)
 
 
-def _is_as_recorded(path: str, part: Part) -> bool:
-    filesystem, plain = fsspec.core.url_to_fs(path)
-    return bool(filesystem.exists(plain)) and filesystem.size(plain) == part.num_bytes and file_digest(path) == part.digest
+def _is_whole_here(artifact: Artifact) -> bool:
+    for path, part in zip(artifact.paths(), artifact.parts, strict=True):
+        file = Path(locate(path)[1])
+        if not file.exists() or file.stat().st_size != part.num_bytes or file_digest(path) != part.digest:
+            return False
+    return True
+
+
+def _is_whole_there(artifact: Artifact) -> bool:
+    """Compare sizes and versions, and digests of those parts whose version is not the one that was recorded."""
+    there, known = objects_below(artifact.folder), _read_versions(artifact.folder)
+    unknown = []
+    for part in artifact.parts:
+        size, version = there.get(part.path, (-1, None))
+        if size != part.num_bytes:
+            return False
+        if version is None or known.get(part.path) != [version, part.digest]:
+            unknown.append(part)
+    if any(file_digest(f"{artifact.folder}/{part.path}") != part.digest for part in unknown):
+        return False
+    if unknown:
+        _write_versions(artifact, there)
+    return True
+
+
+def _write_versions(artifact: Artifact, there: Mapping[str, tuple[int, str | None]]) -> None:
+    versions = {part.path: [there[part.path][1], part.digest] for part in artifact.parts if there.get(part.path, (0, None))[1]}
+    if versions:
+        write_bytes(f"{artifact.folder}/{VERSIONS}", json.dumps(versions, indent=1, sort_keys=True).encode())
+
+
+def _read_versions(folder: str) -> dict[str, Any]:
+    try:
+        known = json.loads(read_bytes(f"{folder}/{VERSIONS}"))
+    except (IntegrityError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 @contextmanager
 def _parquet(path: str) -> Iterator[Any]:
-    filesystem, plain = fsspec.core.url_to_fs(path)
+    filesystem, plain = locate(path)
     try:
-        if _is_local(filesystem):
-            # buffered ahead, a part would be in memory twice, and fresh memory costs more than reading
-            with pq.ParquetFile(plain, memory_map=True, pre_buffer=False) as file:
-                yield file
-        else:
-            with filesystem.open(plain, "rb") as remote, pq.ParquetFile(remote) as file:
-                yield file
+        with explained(path, "read"):
+            if is_local(filesystem):
+                # buffered ahead, a part would be in memory twice, and fresh memory costs more than reading
+                with pq.ParquetFile(plain, memory_map=True, pre_buffer=False) as file:
+                    yield file
+            else:
+                # over a network it is the other way round: what is wanted of a row group comes in as few requests as possible
+                with filesystem.open(plain, "rb", cache_type="none") as remote, pq.ParquetFile(remote, pre_buffer=True) as file:
+                    yield file
     except FileNotFoundError:
         raise IntegrityError("a part of the ledger is missing", where=path, do="run the same command again to rebuild it") from None
 
 
 def _is_mostly_hashes(table: pa.Table) -> bool:
     return sum(table.column(name).nbytes for name in HASHES & {*table.column_names}) * 2 > table.nbytes
-
-
-def _is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
-    return "file" in filesystem.protocol or "local" in filesystem.protocol
 
 
 def _polars(table: pa.Table) -> pl.DataFrame:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.corpus.files import InputFile
 from pipeline.errors import InputError
+from pipeline.places import is_local, locate
 
 BATCH_BYTES = 8 << 20
 MAX_BATCH_ROWS = 4096
@@ -18,7 +18,7 @@ ARROW_FILE_MAGIC = b"ARROW1"
 
 def schema_of(file: InputFile) -> pa.Schema:
     """Read the file's own schema, metadata included."""
-    with _explained(file), fsspec.core.open(file.path, "rb").open() as stream:
+    with _explained(file), _open(file) as stream:
         return pq.read_schema(stream) if file.format == "parquet" else _arrow_reader(stream).schema
 
 
@@ -51,8 +51,8 @@ class _explained:  # noqa: N801  a context manager is named like a function
 
 
 def _open(file: InputFile) -> pa.NativeFile:
-    filesystem, plain = fsspec.core.url_to_fs(file.path)
-    if isinstance(filesystem, fsspec.implementations.local.LocalFileSystem):
+    filesystem, plain = locate(file.path)
+    if is_local(filesystem):
         # an Arrow file's batches then stay on disk until they are used; of Parquet all that was read would stay in memory till the end
         return pa.memory_map(plain) if file.format == "arrow" else pa.OSFile(plain)
     return pa.PythonFile(filesystem.open(plain, "rb"), mode="r")

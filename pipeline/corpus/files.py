@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-import fsspec
 import pyarrow as pa
 
+from pipeline.places import locate
 from pipeline.store import digest_of, file_digest
 
 FORMATS = {
@@ -49,7 +49,8 @@ def digest_files(described: Iterable[Mapping[str, Any]]) -> str:
 
 def open_bytes(file: InputFile) -> IO[bytes]:
     """Open a file for reading, decompressing on the way."""
-    raw = fsspec.core.open(file.path, "rb").open()
+    filesystem, plain = locate(file.path)
+    raw = filesystem.open(plain, "rb")
     if file.compression is None:
         return raw
     return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), file.compression)
@@ -57,7 +58,7 @@ def open_bytes(file: InputFile) -> IO[bytes]:
 
 def size_of(path: str) -> int:
     """Return a file's size in bytes."""
-    filesystem, plain = fsspec.core.url_to_fs(path)
+    filesystem, plain = locate(path)
     return int(filesystem.size(plain))
 
 

@@ -20,13 +20,13 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import glob_translate
 
 from pipeline.config import InputConfig
 from pipeline.corpus.files import FORMATS, InputFile, is_binary, is_json_lines, size_of, split_name
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StorageError
+from pipeline.places import explained, locate
 
 DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # of Hugging Face folders, not data
 Skipped = defaultdict[str, set[str]]  # paths left out, by reason
@@ -64,7 +64,8 @@ def list_files(config: InputConfig) -> Listing:
     skipped: Skipped = defaultdict(set)
     found: dict[str, _Found] = {}
     for entry in sorted(set(config.paths) or {config.dataset or ""}):
-        matches = _expand(entry, config, skipped)
+        with explained(entry, "read"):
+            matches = _expand(entry, config, skipped)
         if not matches:
             raise InputError("nothing to read", where=entry, wanted="at least one file", do="check the path or glob in input.paths")
         for match in matches:
@@ -89,13 +90,13 @@ def list_files(config: InputConfig) -> Listing:
 
 def is_saved_dataset(path: str) -> bool:
     """Say whether a folder was written by `datasets`' save_to_disk."""
-    filesystem, plain = fsspec.core.url_to_fs(path)
+    filesystem, plain = locate(path)
     return any(filesystem.exists(f"{plain}/{name}") for name in ("state.json", "dataset_dict.json"))
 
 
 def _expand(entry: str, config: InputConfig, skipped: Skipped) -> list[_Found]:
     try:
-        filesystem, plain = fsspec.core.url_to_fs(str(Path(entry).expanduser()) if "://" not in entry else entry)
+        filesystem, plain = locate(str(Path(entry).expanduser()) if "://" not in entry else entry)
         if isinstance(filesystem, LocalFileSystem):
             plain = os.path.abspath(plain)  # noqa: PTH100  resolve() would follow links, and a link is a path of its own
         if filesystem.isfile(plain):
@@ -104,8 +105,9 @@ def _expand(entry: str, config: InputConfig, skipped: Skipped) -> list[_Found]:
             return _expand_folder(filesystem, plain.rstrip("/") or "/", config, skipped)
         if glob.has_magic(plain):
             return _expand_glob(filesystem, plain, skipped)
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError("the input cannot be listed", where=entry, got=str(error), do="check the path, the URL and your access") from error
+    except (OSError, ValueError, StorageError) as error:
+        got = error.got if isinstance(error, StorageError) else str(error)
+        raise InputError("the input cannot be listed", where=entry, got=got, do="check the path, the URL and your access") from error
     raise InputError("no such file or folder", where=entry, do="check input.paths; a relative path starts at the working directory")
 
 

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-import fsspec
 import pyarrow as pa
 
 from pipeline.config import ReleaseConfig
+from pipeline.places import locate
 from pipeline.release.filtering import FilteredData
 from pipeline.release.gate import Gate, verdict_of
 from pipeline.release.shards import SPLIT
@@ -179,7 +179,8 @@ def _word(kind: pa.DataType) -> str | None:
 
 def _sha256(path: str) -> str:
     digest = hashlib.sha256()
-    with fsspec.open(path, "rb") as file:
+    filesystem, plain = locate(path)
+    with filesystem.open(plain, "rb") as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -3,7 +3,8 @@
 Write, audit, publish: everything is written to a staging folder beside the place where it will be seen. `manifest.json` names every
 file with rows, bytes and digest, and the parents it came from; `_SUCCESS`, written last, holds the manifest's own digest. Only a
 release whose verdict is not FAIL is given `_SUCCESS` and moved. On a local disk the move is one rename. An object store has none, so
-there objects are copied with `_SUCCESS` last: until it stands, a folder is not a release, and `verify_release` says so.
+there the order of writes decides: the store copies data, then the manifest; every byte is read back; only then `_SUCCESS` appears.
+Until it stands, a folder is not a release, and `verify_release` says so. Who loads without asking it may see a part.
 
 The parents' `documents_digest` is of the texts that came in; where `spans` counts trimmed rows, the texts in the files are not those.
 
@@ -20,14 +21,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-import fsspec
-
 from pipeline.errors import IntegrityError
+from pipeline.places import explained, is_local, locate
 from pipeline.release.croissant import CROISSANT
 from pipeline.release.filtering import FilteredData
 from pipeline.release.gate import Gate, Verdict, verdict_of
 from pipeline.release.waivers import verdict_on
-from pipeline.store import Part, file_digest, read_bytes, write_bytes
+from pipeline.store import Part, file_digest, read_bytes, remove, write_bytes
 
 CARD, MANIFEST, SUCCESS = "README.md", "manifest.json", "_SUCCESS"
 FORMAT = 1
@@ -79,9 +79,7 @@ def clear_staging(staging: str) -> None:
     """
     if not staging.rstrip("/").rsplit("/", 1)[-1].startswith(".staging-"):
         raise IntegrityError("refusing to clear a folder that is not a staging folder", where=staging, wanted="a name such as .staging-RUN")
-    filesystem, plain = fsspec.core.url_to_fs(staging)
-    if filesystem.exists(plain):
-        filesystem.rm(plain, recursive=True)
+    remove(staging)
 
 
 def seal(
@@ -109,16 +107,16 @@ def publish_release(staging: str, release: str) -> VerifyResult:
     Raises: IntegrityError when staging is not whole, its verdict is FAIL, or other data stands at `release`: a published dataset is
     never rewritten.
     """
-    verify_release(staging, "warn")
-    filesystem, plain = fsspec.core.url_to_fs(release)
+    filesystem, plain = locate(release)
     if filesystem.exists(f"{plain}/{SUCCESS}"):
         _refuse_other_release(staging, release)
         clear_staging(staging)
-    elif _is_local(filesystem):
-        _rename(Path(fsspec.core.url_to_fs(staging)[1]), Path(plain))
-    else:
-        _copy(filesystem, fsspec.core.url_to_fs(staging)[1], plain)
-        clear_staging(staging)
+        return verify_release(release, "warn")
+    if not is_local(filesystem):
+        return _copy(staging, release)
+    verify_release(staging, "warn")
+    with explained(release):
+        _rename(Path(locate(staging)[1]), Path(plain))
     return verify_release(release, "warn")
 
 
@@ -130,17 +128,8 @@ def verify_release(folder: str, require: Requirement = "pass", today: date | Non
 
     Raises: IntegrityError naming each file that is missing, surplus or changed, or the verdict that is not good enough.
     """
-    filesystem, plain = fsspec.core.url_to_fs(folder)
-    if not filesystem.exists(f"{plain}/{SUCCESS}"):
-        raise IntegrityError("this is not a whole release: _SUCCESS is missing", where=folder, do="publish it again, and use nothing of it")
-    if read_bytes(f"{folder}/{SUCCESS}") != f"{_digest_if_there(folder, MANIFEST)}\n".encode():
-        raise IntegrityError(
-            f"{MANIFEST} and {SUCCESS} do not belong together: one is missing or has changed", where=folder, do="publish it again"
-        )
-    manifest = read_manifest(folder)
-    faults = _faults(folder, manifest)
-    if faults:
-        raise IntegrityError(f"{len(faults)} file(s) are not as published: {'; '.join(faults)}", where=folder, do="publish it again")
+    manifest = _sealed(folder)
+    _refuse_faults(folder, manifest)
     _refuse_verdict(folder, manifest, require, today)
     return VerifyResult(folder, manifest, len(manifest.files) + 2, sum(part.num_rows for part in manifest.files))
 
@@ -157,6 +146,26 @@ def read_manifest(folder: str) -> Manifest:
         )
     files = tuple(Part(**part) for part in raw["files"])
     return Manifest(raw["name"], raw["verdict"], files, raw["parents"], tuple(raw["gates"]), raw.get("spans", {}))
+
+
+def _sealed(folder: str) -> Manifest:
+    """Return the manifest of a folder whose `_SUCCESS` holds its digest."""
+    filesystem, plain = locate(folder)
+    with explained(folder, "read"):
+        if not filesystem.exists(f"{plain}/{SUCCESS}"):
+            do = "publish it again, and use nothing of it"
+            raise IntegrityError("this is not a whole release: _SUCCESS is missing", where=folder, do=do)
+    if read_bytes(f"{folder}/{SUCCESS}") != f"{_digest_if_there(folder, MANIFEST)}\n".encode():
+        raise IntegrityError(
+            f"{MANIFEST} and {SUCCESS} do not belong together: one is missing or has changed", where=folder, do="publish it again"
+        )
+    return read_manifest(folder)
+
+
+def _refuse_faults(folder: str, manifest: Manifest) -> None:
+    faults = _faults(folder, manifest)
+    if faults:
+        raise IntegrityError(f"{len(faults)} file(s) are not as published: {'; '.join(faults)}", where=folder, do="publish it again")
 
 
 def _refuse_verdict(folder: str, manifest: Manifest, require: Requirement, today: date | None) -> None:
@@ -186,13 +195,13 @@ def _faults(folder: str, manifest: Manifest) -> list[str]:
 
 
 def _paths_under(folder: str) -> Iterable[str]:
-    filesystem, plain = fsspec.core.url_to_fs(folder)
+    filesystem, plain = locate(folder)
     root = plain.rstrip("/") + "/"
     return (re.sub(f"^{re.escape(root)}", "", path) for path in filesystem.find(plain))
 
 
 def _digest_if_there(folder: str, path: str) -> str | None:
-    filesystem, plain = fsspec.core.url_to_fs(f"{folder}/{path}")
+    filesystem, plain = locate(f"{folder}/{path}")
     return file_digest(f"{folder}/{path}") if filesystem.exists(plain) else None
 
 
@@ -211,15 +220,17 @@ def _rename(staging: Path, release: Path) -> None:
     staging.replace(release)
 
 
-def _copy(filesystem: fsspec.AbstractFileSystem, staging: str, release: str) -> None:
-    """Copy object by object, `_SUCCESS` last; a copy that was cut short is overwritten by the next."""
-    root = staging.rstrip("/") + "/"
-    paths = sorted(filesystem.find(staging), key=lambda path: (path.endswith(f"/{SUCCESS}"), path))
-    for path in paths:
-        target = f"{release}/{path.removeprefix(root)}"
-        filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-        filesystem.cp_file(path, target)
-
-
-def _is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
-    return "file" in filesystem.protocol or "local" in filesystem.protocol
+def _copy(staging: str, release: str) -> VerifyResult:
+    """Copy object by object, within the store; a copy that was cut short is overwritten by the next."""
+    manifest = _sealed(staging)
+    _refuse_verdict(staging, manifest, "warn", None)
+    filesystem, plain = locate(release)
+    source = locate(staging)[1]
+    with explained(release):
+        for path in (*(part.path for part in manifest.files), MANIFEST):
+            filesystem.cp_file(f"{source}/{path}", f"{plain}/{path}")
+    # of the copies, since they are what is published; of the manifest it proves the same that comes with _SUCCESS
+    _refuse_faults(release, manifest)
+    write_bytes(f"{release}/{SUCCESS}", read_bytes(f"{staging}/{SUCCESS}"))
+    clear_staging(staging)
+    return VerifyResult(release, _sealed(release), len(manifest.files) + 2, sum(part.num_rows for part in manifest.files))

@@ -7,15 +7,13 @@ piece, and another partition of the same documents gives the same file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.store import Part, file_digest
+from pipeline.store import Part, writing
 
 GROUP_ROWS = 16_384
 GROUP_BYTES = 64 * 2**20
@@ -43,18 +41,17 @@ def write_shards(
 
 
 def _write_shard(folder: str, path: str, schema: pa.Schema, groups: Iterator[pa.Table], num_rows: int) -> Part:
-    filesystem, plain = fsspec.core.url_to_fs(f"{folder}/{path}")
-    filesystem.makedirs(plain.rsplit("/", 1)[0], exist_ok=True)
     written = 0
-    with ExitStack() as stack:
-        file = stack.enter_context(filesystem.open(plain, "wb"))
-        writer = stack.enter_context(pq.ParquetWriter(file, schema, compression="zstd", write_page_index=True))
+    with (
+        writing(f"{folder}/{path}", is_lasting=True) as sink,
+        pq.ParquetWriter(sink, schema, compression="zstd", write_page_index=True) as writer,
+    ):
         while written < num_rows:
             group = next(groups)
             writer.write_table(group, row_group_size=group.num_rows)
             written += group.num_rows
     assert written == num_rows
-    return Part(path, num_rows, int(filesystem.size(plain)), file_digest(f"{folder}/{path}"))
+    return Part(path, num_rows, sink.num_bytes, sink.digest())
 
 
 def _groups(pieces: Iterable[tuple[pa.Table, np.ndarray]], rows_per_shard: int) -> Iterator[pa.Table]:

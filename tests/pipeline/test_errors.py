@@ -6,7 +6,17 @@ import pickle
 
 import pytest
 
-from pipeline.errors import ConfigError, GuardError, InputError, IntegrityError, SinkauditError, StageError, TableError
+from pipeline.errors import (
+    BusyError,
+    ConfigError,
+    GuardError,
+    InputError,
+    IntegrityError,
+    SinkauditError,
+    StageError,
+    StorageError,
+    TableError,
+)
 
 
 def test_a_message_answers_its_questions_in_order() -> None:
@@ -16,10 +26,20 @@ def test_a_message_answers_its_questions_in_order() -> None:
     assert str(InputError("bad row", got="a list")) == "bad row; got a list"
 
 
-@pytest.mark.parametrize(
-    ("kind", "code"),
-    [(ConfigError, 2), (InputError, 2), (TableError, 3), (IntegrityError, 1), (GuardError, 1), (StageError, 3), (SinkauditError, 3)],
-)
+CODES = {
+    ConfigError: 2,
+    InputError: 2,
+    TableError: 3,
+    StorageError: 2,
+    BusyError: 2,
+    IntegrityError: 1,
+    GuardError: 1,
+    StageError: 3,
+    SinkauditError: 3,
+}
+
+
+@pytest.mark.parametrize(("kind", "code"), CODES.items())
 def test_exit_codes_and_pickling(kind: type[SinkauditError], code: int) -> None:
     """Each leaf has its exit code and survives the trip between processes."""
     error = kind("what", where="where", wanted="wanted", got="got", do="do")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +15,18 @@ import pytest
 from blake3 import blake3
 
 from pipeline import store
-from pipeline.errors import IntegrityError
+from pipeline.errors import IntegrityError, StorageError
+from pipeline.places import locate
 
 FRAME = pl.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"]})
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "local":
         yield str(tmp_path / "table")
+    elif request.param == "s3":
+        yield f"{request.getfixturevalue('s3')}/{tmp_path.name}/table"
     else:
         yield f"memory://{tmp_path.name}/table"
         fsspec.filesystem("memory").store.clear()
@@ -35,7 +39,7 @@ def published(folder: str) -> store.Artifact:
 
 
 def overwrite(path: str, data: bytes) -> None:
-    filesystem, plain = fsspec.core.url_to_fs(path)
+    filesystem, plain = locate(path)
     filesystem.pipe_file(plain, data)
 
 
@@ -74,7 +78,7 @@ def test_changed_parts_do_not_count(folder: str) -> None:
     assert store.find(folder) is None
     overwrite(path, data)
     assert store.find(folder) == artifact
-    filesystem, plain = fsspec.core.url_to_fs(path)
+    filesystem, plain = locate(path)
     filesystem.rm(plain)
     assert store.find(folder) is None
     with pytest.raises(IntegrityError, match=r"a part of the ledger is missing; in .*part-00001.parquet"):
@@ -127,10 +131,10 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     store.write_bytes(str(tmp_path / "f"), b"old")
 
     def fail(_: int) -> None:
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "no space left")
 
-    monkeypatch.setattr("pipeline.store.os.fsync", fail)
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr("pipeline.places.os.fsync", fail)
+    with pytest.raises(StorageError, match="no space left"):
         store.write_bytes(str(tmp_path / "f"), b"new")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("f", b"old")]
 
@@ -173,3 +177,45 @@ def test_a_stream_of_tables_is_one_file(folder: str) -> None:
     assert (part.path, part.num_rows) == ("all.parquet", 3)
     assert store.read_arrow(f"{folder}/{part.path}").equals(pa.concat_tables(pieces))
     assert store.file_digest(f"{folder}/{part.path}") == part.digest
+
+
+def test_large_objects_go_up_in_pieces_and_a_failed_one_leaves_nothing(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a piece is a multipart upload with the same digest; if the block fails, nothing is there, neither whole nor in part."""
+    monkeypatch.setattr("pipeline.places.UPLOAD_BYTES", 5 << 20)
+    data, folder = bytes(range(256)) * (50 << 10), f"{s3}/large"
+    with store.writing(f"{folder}/whole") as sink:
+        for start in range(0, len(data), 1 << 20):
+            sink.write(data[start : start + (1 << 20)])
+    assert store.read_bytes(f"{folder}/whole") == data
+    assert store.file_digest(f"{folder}/whole") == sink.digest() == blake3(data).hexdigest(length=16)
+    with pytest.raises(RuntimeError, match="stopped"), store.writing(f"{folder}/half") as sink:
+        sink.write(data)
+        raise RuntimeError("stopped")
+    filesystem, plain = locate(folder)
+    assert [path.rsplit("/", 1)[-1] for path in filesystem.find(plain)] == ["whole"]
+    assert not filesystem.call_s3("list_multipart_uploads", Bucket=plain.split("/")[0]).get("Uploads")
+
+
+def test_a_known_version_is_not_read_again_and_another_is(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding a table on an object store reads no part; parts that were copied, so that versions differ, are read once."""
+    artifact = published(f"{s3}/versions/table")
+    filesystem, plain = locate(artifact.folder)
+    read: list[str] = []
+    digest = store.file_digest
+    monkeypatch.setattr(store, "file_digest", lambda path: read.append(path) or digest(path))
+    assert store.find(artifact.folder) == artifact
+    assert read == []
+    filesystem.rm(f"{plain}/{store.VERSIONS}")
+    assert store.find(artifact.folder) == store.find(artifact.folder) == artifact
+    assert read == artifact.paths()
+    overwrite(artifact.paths()[0], store.read_bytes(artifact.paths()[0])[:-1] + b"!")
+    assert store.find(artifact.folder) is None
+
+
+def test_what_a_store_refuses_is_told_without_its_endpoint_or_keys(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket that is not there says what to do; an unknown protocol names the extra; keys stand nowhere."""
+    with pytest.raises(StorageError, match=r"cannot be written; in s3://nobodys/x; got FileNotFoundError: .*bucket.*AWS_\*") as caught:
+        store.write_bytes("s3://nobodys/x", b"1")
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(StorageError, match=r"no way to this place; in nowhere://x; .*sinkaudit\[s3\]"):
+        store.write_bytes("nowhere://x", b"1")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.config import ReleaseConfig
-from pipeline.errors import IntegrityError
+from pipeline.errors import IntegrityError, StorageError
 from pipeline.release.decisions import placed_spans
 from pipeline.release.filtering import filter_documents
 from pipeline.release.gate import Gate
@@ -137,12 +137,12 @@ def test_only_staging_folders_are_cleared(tmp_path: Path) -> None:
 
 
 def test_an_object_store_gets_the_seal_last_and_a_cut_copy_is_no_release(kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without renames the copy is resumed from staging; until _SUCCESS stands the folder does not verify."""
+    """Without renames the copy is resumed from staging: data, manifest, _SUCCESS; until that stands the folder does not verify."""
     release = "memory://bucket/demo/run-1"
     memory = fsspec.filesystem("memory")
     staging = _sealed(kit, tmp_path, release)
     copied: list[str] = []
-    copy = type(memory).cp_file
+    copy, put = type(memory).cp_file, type(memory).pipe_file
 
     def failing(self: Any, source: str, target: str, **options: Any) -> None:
         if len(copied) == 3:
@@ -154,17 +154,35 @@ def test_an_object_store_gets_the_seal_last_and_a_cut_copy_is_no_release(kit: An
         copied.append(target)
         copy(self, source, target, **options)
 
+    def putting(self: Any, target: str, data: bytes, **options: Any) -> None:
+        copied.append(target)
+        put(self, target, data, **options)
+
     monkeypatch.setattr(type(memory), "cp_file", failing)
-    with pytest.raises(ConnectionError):
+    with pytest.raises(StorageError, match=r"cannot be written; in memory://bucket/demo/run-1; got ConnectionError: cut"):
         publish_release(staging, release)
     with pytest.raises(IntegrityError, match="_SUCCESS is missing"):
         verify_release(release, "any")
     copied.clear()
     monkeypatch.setattr(type(memory), "cp_file", recording)
+    monkeypatch.setattr(type(memory), "pipe_file", putting)
     assert publish_release(staging, release).num_rows == 5
-    assert copied[-1].endswith("/_SUCCESS")
+    assert [path.rsplit("/", 1)[-1] for path in copied[-2:]] == ["manifest.json", "_SUCCESS"]
     assert not memory.exists("bucket/demo/.staging-run-1")
     memory.rm("bucket", recursive=True)
+
+
+def test_a_changed_byte_in_an_object_stores_staging_is_never_sealed(kit: Any, tmp_path: Path) -> None:
+    """What was copied is read back before _SUCCESS: a shard that changed after it was written stops the release."""
+    release = "memory://changed/demo/run-1"
+    memory = fsspec.filesystem("memory")
+    staging = _sealed(kit, tmp_path, release)
+    shard = memory.find("changed/demo/.staging-run-1/data")[0]
+    memory.pipe_file(shard, memory.cat_file(shard)[:-1] + b"!")
+    with pytest.raises(IntegrityError, match=r"1 file\(s\) are not as published: data/train-00000-of-00003.parquet has changed"):
+        publish_release(staging, release)
+    assert not memory.exists("changed/demo/run-1/_SUCCESS")
+    memory.rm("changed", recursive=True)
 
 
 @pytest.mark.parametrize("policy", ["mask", "trim"])
