@@ -179,6 +179,12 @@ def test_a_stream_of_tables_is_one_file(folder: str) -> None:
     assert store.file_digest(f"{folder}/{part.path}") == part.digest
 
 
+def _write_half(path: str, data: bytes) -> None:
+    with store.writing(path) as sink:
+        sink.write(data)
+        raise RuntimeError("stopped")
+
+
 def test_large_objects_go_up_in_pieces_and_a_failed_one_leaves_nothing(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a piece is a multipart upload with the same digest; if the block fails, nothing is there, neither whole nor in part."""
     monkeypatch.setattr("pipeline.places.UPLOAD_BYTES", 5 << 20)
@@ -188,9 +194,8 @@ def test_large_objects_go_up_in_pieces_and_a_failed_one_leaves_nothing(s3: str, 
             sink.write(data[start : start + (1 << 20)])
     assert store.read_bytes(f"{folder}/whole") == data
     assert store.file_digest(f"{folder}/whole") == sink.digest() == blake3(data).hexdigest(length=16)
-    with pytest.raises(RuntimeError, match="stopped"), store.writing(f"{folder}/half") as sink:
-        sink.write(data)
-        raise RuntimeError("stopped")
+    with pytest.raises(RuntimeError, match="stopped"):
+        _write_half(f"{folder}/half", data)
     filesystem, plain = locate(folder)
     assert [path.rsplit("/", 1)[-1] for path in filesystem.find(plain)] == ["whole"]
     assert not filesystem.call_s3("list_multipart_uploads", Bucket=plain.split("/")[0]).get("Uploads")
