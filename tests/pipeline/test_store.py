@@ -207,7 +207,12 @@ def test_a_known_version_is_not_read_again_and_another_is(s3: str, monkeypatch: 
     filesystem, plain = locate(artifact.folder)
     read: list[str] = []
     digest = store.file_digest
-    monkeypatch.setattr(store, "file_digest", lambda path: read.append(path) or digest(path))
+
+    def recording(path: str) -> str:
+        read.append(path)
+        return digest(path)
+
+    monkeypatch.setattr(store, "file_digest", recording)
     assert store.find(artifact.folder) == artifact
     assert read == []
     filesystem.rm(f"{plain}/{store.VERSIONS}")
