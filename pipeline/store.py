@@ -95,7 +95,7 @@ def code_version(*modules: str) -> str:
     """
     root = Path(__file__).parent
     hasher = hashlib.blake2b(digest_size=8)
-    for module in ("tables", *modules):
+    for module in ("tables", "hashing", *modules):
         path = root / module
         files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
         for file in files:

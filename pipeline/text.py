@@ -30,11 +30,12 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from pipeline.hashing import HASH_BYTES, as_binary, hash_messages
+
 Texts: TypeAlias = Any  # pa.Array or pa.ChunkedArray of large_string, string or null; pyarrow ships no types
 Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
 
-HASH_BYTES = 16
 SLACK = 64
 """Bytes behind the last text of `padded_buffers`: a kernel may read, but never minds, 64 bytes from any byte of a text."""
 BLOCK_BYTES = 2 * 2**20
@@ -117,10 +118,7 @@ def content_hashes(texts: Texts) -> Any:
 
 def hash_normalised(data: Bytes, offsets: Offsets) -> Any:
     """Return `content_hashes` of texts that are normalised already."""
-    view = data.data
-    bounds = offsets.tolist()
-    digests = b"".join(blake3(view[start:end]).digest(length=HASH_BYTES) for start, end in pairwise(bounds))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(HASH_BYTES), len(offsets) - 1, [None, pa.py_buffer(digests)])
+    return as_binary(hash_messages(data, offsets[:-1], offsets[1:]))
 
 
 @cache

@@ -1,43 +1,41 @@
-"""Name a row by everything the user put in it: XXH3, 128 bits, over a canonical encoding of all its columns, text included.
+"""Name a row by everything the user put in it: BLAKE3, 128 bits, over a canonical encoding of all its columns, text included.
 
-The name puts rows of equal text in order and says which rows are interchangeable. Nothing is removed for it, so it may be quick rather
-than proof against forgery; what decides which texts are equal is the content hash, which is BLAKE3.
+The name puts rows of equal text in order and says which rows are interchangeable.
 
 The encoding of a row is the concatenation, over its columns sorted by name, of `length of name | name | value`, nulls left out: a null
-is not the empty string, and a column that another file adds changes no hash. Strings of more than 256 bytes that are a column's own
-values (not inside a list or struct) follow at the end, in the same order. Values are self-delimiting (all lengths and counts are 8
-bytes, little-endian):
+is not the empty string, and a column that another file adds changes no hash. Of strings of more than 256 bytes that are a column's own
+values (not inside a list or struct) the encoding holds the hash. Values are self-delimiting (all lengths and counts are 8 bytes,
+little-endian):
 
     bool                 ? | 1 byte
     integers, any width  i | 8 bytes | sign byte
     floats, any width    f | 8 bytes as float64, one NaN for all
     decimals             d | scale | 32 bytes
-    strings, binary      s or b | length | bytes; S or B | length where the bytes follow at the end
+    strings, binary      s or b | length | bytes; S or B | length | hash of the bytes, 16 bytes
     dates and times      t | length of type | type | i ...
     lists, maps          l | count | elements, each encoded or 0 for null
     structs              r | length | fields as in a row
 
 So neither file, part, chunk, column order, dictionary encoding nor the width of a number changes a hash; the type of a time does. Whole
-columns are encoded at once, and long values are hashed where they lie: several GB/s of text on one core.
+columns are encoded at once, and long values are hashed where they lie.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from xxhash import xxh3_128
+
+from pipeline.hashing import as_binary, hash_messages
 
 Array: TypeAlias = Any  # pyarrow ships no types
 
-HASH_BYTES = 16
 SHORT_BYTES = 256
 """Bytes up to which a column's string enters its row's encoding where it stands."""
 EMPTY = pa.scalar(b"", pa.large_binary())
@@ -45,25 +43,23 @@ NULL = pa.scalar(b"0", pa.large_binary())
 
 
 def row_hashes(rows: pa.Table) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Return each row's hash as an Arrow array of binary(16), and each row's encoded size in bytes."""
+    """Return each row's hash as an Arrow array of binary(16), and each row's size in bytes: its encoding and its long values."""
     arrays = sorted((name, _one_array(rows.column(name))) for name in rows.column_names)
     long = {name: found for name, values in arrays if (found := _find_long(values)) is not None}
     pieces = [piece for name, values in arrays for piece in _pieces(name, values, long.get(name))]
     encoded = pa.concat_arrays([_join(*pieces)]) if pieces else pa.array([b""] * rows.num_rows, pa.large_binary())
     data, offsets = _bytes_of(encoded)
-    digests = _digests(data, offsets, list(long.values()))
-    hashes = pa.FixedSizeBinaryArray.from_buffers(pa.binary(HASH_BYTES), rows.num_rows, [None, pa.py_buffer(digests)])
-    return hashes, np.diff(offsets) + sum((each.sizes for each in long.values()), np.zeros(rows.num_rows, np.int64))
+    sizes = np.diff(offsets) + sum((each.sizes for each in long.values()), np.zeros(rows.num_rows, np.int64))
+    return as_binary(hash_messages(data, offsets[:-1], offsets[1:])), sizes
 
 
 @dataclass(frozen=True)
 class _Long:
-    """Hold a column of strings of which some are long: value i, if it is, is `data[starts[i]:starts[i] + sizes[i]]`; else its size is 0."""
+    """Hold a column of strings of which some are long: the bytes of value i, 0 if it is short, and what stands for it in the encoding."""
 
     plain: Array
-    data: memoryview
-    starts: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
+    shown: Array
 
 
 def _find_long(values: Array) -> _Long | None:
@@ -71,39 +67,27 @@ def _find_long(values: Array) -> _Long | None:
         return None
     plain = (values.cast(pa.large_string()) if _is_text(values.type) else values).cast(pa.large_binary())
     lengths = pc.fill_null(pc.binary_length(plain), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    if lengths.max(initial=0) <= SHORT_BYTES:
+    is_long = lengths > SHORT_BYTES
+    if not is_long.any():
         return None
     data, offsets = _bytes_of(plain)
-    return _Long(plain, data, offsets[:-1], np.where(lengths > SHORT_BYTES, lengths, 0))
+    hashes = as_binary(hash_messages(data, offsets[:-1][is_long], offsets[1:][is_long])).cast(pa.large_binary())
+    shown = pc.replace_with_mask(pc.if_else(pa.array(is_long), EMPTY, plain), pa.array(is_long), hashes)
+    return _Long(plain, np.where(is_long, lengths, 0), shown)
 
 
 def _pieces(name: str, values: Array, long: _Long | None) -> list[Array | bytes]:
     """Return what a column adds to its rows' encodings, as few columns as can be: each is copied once more when they are joined."""
     if long is not None:
         tag = b"s" if _is_text(values.type) else b"b"
-        is_long = pa.array(long.sizes > 0)
-        tags = pc.if_else(is_long, pa.scalar(tag.upper(), pa.large_binary()), pa.scalar(tag, pa.large_binary()))
-        short = pc.if_else(is_long, EMPTY, long.plain)
+        tags = pc.if_else(pa.array(long.sizes > 0), pa.scalar(tag.upper(), pa.large_binary()), pa.scalar(tag, pa.large_binary()))
+        lengths = _counts(pc.binary_length(long.plain))
         if not values.null_count:
-            return [_head(name.encode()), tags, _counts(pc.binary_length(long.plain)), short]
-        return [_pair(name, _join(tags, _counts(pc.binary_length(long.plain)), short))]
+            return [_head(name.encode()), tags, lengths, long.shown]
+        return [_pair(name, _join(tags, lengths, long.shown))]
     if not values.null_count and (_is_text(values.type) or _is_binary(values.type)):
         return [_head(name.encode()), *_string_pieces(values)]
     return [_pair(name, encode(values))]
-
-
-def _digests(data: memoryview, offsets: npt.NDArray[np.int64], long: Sequence[_Long]) -> bytes:
-    bounds = pairwise(offsets.tolist())
-    if not long:
-        return b"".join(xxh3_128(data[start:end]).digest() for start, end in bounds)
-    digests = []
-    for (start, end), *pieces in zip(bounds, *(zip(each.starts.tolist(), each.sizes.tolist(), strict=True) for each in long), strict=True):
-        hasher = xxh3_128(data[start:end])
-        for each, (at, size) in zip(long, pieces, strict=True):
-            if size:
-                hasher.update(each.data[at : at + size])
-        digests.append(hasher.digest())
-    return b"".join(digests)
 
 
 def _one_array(column: pa.ChunkedArray) -> Array:
@@ -172,12 +156,13 @@ def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
-def _bytes_of(values: Array) -> tuple[memoryview, npt.NDArray[np.int64]]:
+def _bytes_of(values: Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return the bytes of an array of large_binary, and where each value begins and the last ends."""
     _, offsets, data = values.buffers()
     if not len(values):
-        return memoryview(b""), np.zeros(1, np.int64)
-    return memoryview(data if data is not None else b""), np.frombuffer(offsets, np.int64)[values.offset : values.offset + len(values) + 1]
+        return np.empty(0, np.uint8), np.zeros(1, np.int64)
+    plain = np.frombuffer(data, np.uint8) if data is not None and data.size else np.empty(0, np.uint8)
+    return plain, np.frombuffer(offsets, np.int64)[values.offset : values.offset + len(values) + 1]
 
 
 def _integers(values: Array) -> Array:
