@@ -162,9 +162,9 @@ def _chunk_jobs(data: int, tail: int, last: int, starts: Offsets, ends: Offsets,
     jobs, places = np.zeros((first[-1], NUM_FIELDS), np.int64), np.zeros((first[-1], 2), np.int64)
     num_before = np.zeros(CHUNK // BLOCK + 2, np.int64)
     for message in range(len(starts)):
-        size = ends[message] - starts[message]
-        num_before[1] += max(np.int64(0), size - 1) // CHUNK
-        num_before[CHUNK // BLOCK + 1 - _count_blocks(_last_size(size))] += 1
+        num_full = first[message + 1] - first[message] - 1
+        num_before[1] += num_full
+        num_before[CHUNK // BLOCK + 1 - _count_blocks(ends[message] - starts[message] - CHUNK * num_full)] += 1
     for rank in range(1, len(num_before)):
         num_before[rank] += num_before[rank - 1]
     for message in range(len(starts)):
@@ -185,13 +185,7 @@ def _chunk_jobs(data: int, tail: int, last: int, starts: Offsets, ends: Offsets,
 
 @njit(cache=True, nogil=True, inline="always")
 def _count_blocks(size: int) -> int:
-    return max(np.int64(1), (size + BLOCK - 1) // BLOCK)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _last_size(size: int) -> int:
-    """Return the bytes of the last chunk of a message."""
-    return size - max(np.int64(0), size - 1) // CHUNK * CHUNK
+    return (size + BLOCK - 1) // BLOCK if size > 0 else 1
 
 
 @njit(cache=True, nogil=True)
