@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
 
-from flows.audit import GATE_FAILED, RunResult, finish, finished
+from flows.audit import GATE_FAILED, RunResult, ended, finish, finished, tell
 from flows.discreet import flow
 from flows.origin import find_origin
 from flows.recall import recall, tables_of
@@ -77,7 +76,6 @@ def apply(run: str, overrides: list[str], settings: list[str], ledger: str = "da
         released = release(config, documents, copies, scored)
         report = f"{again.reports}/index.html"
         result = RunResult(again.run_id, released.verdict, report, released.filtered, documents.num_rows, released.num_rows)
-        finish(again, result, tables_of(documents, copies, scored, released), released.parents)
-    if result.verdict == "FAIL":
-        return Failed(name=GATE_FAILED, message="a gate failed; the report says which", data=result)
-    return result
+        finish(again, result, tables_of(documents, copies, scored, released), released.parents, parent.membership)
+        tell(config, result)
+    return ended(result)

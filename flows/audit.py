@@ -11,20 +11,21 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.announce import announce
 from flows.deduplicate import deduplicate, read
 from flows.discreet import flow
 from flows.guard import guard
 from flows.recall import tables_of
 from flows.release import release
 from flows.run import Run, running
-from flows.runs import RUN_FILE
+from flows.runs import RUN_FILE, read_run, read_summary
 from flows.score import score
+from flows.series import Resolved, resolve
 from pipeline import store
 from pipeline.config import AuditConfig
-from pipeline.corpus.documents import input_digest
 from pipeline.errors import IntegrityError
 from pipeline.planning import check_limit
 from pipeline.release.manifest import verify_release
@@ -64,20 +65,25 @@ def run_audit(config: AuditConfig, *, quiet: bool = False) -> RunResult:
 
     Raises: whatever a stage raised; a failed gate is a result, not an exception.
     """
-    with running(config, input_digest(config.input), quiet=True) as run:
-        if (done := finished(run)) is not None:
-            return done
+    if (done := result_at_hand(resolve(config))) is not None:
+        return done
     state = cast(State[RunResult], audit(config, quiet=quiet, return_state=True))
     return cast(RunResult, state.result(raise_on_failure=state.name != GATE_FAILED))
 
 
-GATE_FAILED = "GateFailed"
+GATE_FAILED, NOTHING_NEW = "GateFailed", "NothingNew"
 
 
 @flow(name="audit")
 def audit(config: AuditConfig, quiet: bool = False) -> Any:
     """Audit a corpus and return a RunResult; a failed gate ends the flow in the state GateFailed, which still carries it."""
-    with running(config, input_digest(config.input), quiet=quiet) as run:
+    resolved = resolve(config)
+    if (done := result_at_hand(resolved)) is not None:
+        if resolved.last is None:
+            tell(resolved.config, done)
+        return ended(done, is_new=resolved.last is None)
+    config = resolved.config
+    with running(config, resolved.input_digest, quiet=quiet) as run:
         run.write_log("begin", run=run.run_id)
         documents = read(run)
         check_limit(config, documents.num_rows)
@@ -89,10 +95,29 @@ def audit(config: AuditConfig, quiet: bool = False) -> Any:
         result = RunResult(
             run.run_id, released.verdict, f"{run.reports}/index.html", released.filtered, documents.num_rows, released.num_rows
         )
-        finish(run, result, tables_of(documents, copies, scored, released), released.parents)
+        finish(run, result, tables_of(documents, copies, scored, released), released.parents, resolved.membership)
+        tell(config, result)
+    return ended(result)
+
+
+def tell(config: AuditConfig, result: RunResult) -> None:
+    """Tell Prefect, from within a flow, how a run ended."""
+    announce(read_summary(read_run(result.run, config.runtime.ledger)), result.report, config.runtime.reports_url)
+
+
+def ended(result: RunResult, *, is_new: bool = True) -> Any:
+    """Return what a flow with this result ends as: a failed gate is a state of its own, and so is a night without new files."""
     if result.verdict == "FAIL":
         return Failed(name=GATE_FAILED, message="a gate failed; the report says which", data=result)
-    return result
+    return result if is_new else Completed(name=NOTHING_NEW, message=f"no new files since {result.run}", data=result)
+
+
+def result_at_hand(resolved: Resolved) -> RunResult | None:
+    """Return the result of this very audit if it is finished, and where there are no new files that of the last one of the series."""
+    if resolved.last is not None:
+        return RunResult(**read_run(resolved.last, resolved.config.runtime.ledger).result)
+    with running(resolved.config, resolved.input_digest, quiet=True) as run:
+        return finished(run)
 
 
 def finished(run: Run) -> RunResult | None:
@@ -108,8 +133,8 @@ def finished(run: Run) -> RunResult | None:
     return None if changed else result
 
 
-def finish(run: Run, result: RunResult, tables: Mapping[str, Artifact], parents: Mapping[str, Any]) -> None:
-    """Write run.json, which makes a run count as finished: its result, its tables, its report's files, what it came from."""
+def finish(run: Run, result: RunResult, tables: Mapping[str, Artifact], parents: Mapping[str, Any], membership: Mapping[str, Any]) -> None:
+    """Write run.json, which makes a run count as finished: its result, tables, report's files, what it came from, of what series it is."""
     run.write_log("end", verdict=result.verdict)
     names = ["index.html", "summary.json", "decisions.parquet", "clusters.parquet", "sink_scores.parquet"]
     names += ["overruled.parquet"] if "overruled" in tables else []
@@ -118,6 +143,7 @@ def finish(run: Run, result: RunResult, tables: Mapping[str, Artifact], parents:
         "references": {reference.digest: reference.name for reference in run.references},
         "tables": {name: {"folder": table.folder, "digest": table.digest} for name, table in sorted(tables.items())},
         "parents": dict(parents),
+        "membership": dict(membership),
         "reports": {name: store.file_digest(f"{run.reports}/{name}") for name in names},
     }
     store.write_bytes(f"{run.folder}/{RUN_FILE}", json.dumps(described, indent=1, sort_keys=True).encode())

@@ -206,6 +206,44 @@ def verify(dataset: str, require: str, as_json: bool) -> None:
     click.echo(json.dumps(result, indent=1) if as_json else told)
 
 
+@cli.command()
+@click.argument("configs", nargs=-1, required=True, metavar="CONFIG...")
+@click.option("--output", "-o", default="prefect.yaml", show_default=True, help="The file to write; an existing one is overwritten.")
+def deployments(configs: tuple[str, ...], output: str) -> None:
+    """Write the deployments of each CONFIG's corpus (nightly, weekly, on demand) for `prefect deploy`, every setting spelled out."""
+    from flows.deployments import render_deployments
+    from pipeline.config import load_config
+    from pipeline.store import write_bytes
+
+    write_bytes(output, render_deployments({path: load_config(path) for path in configs}, output).encode())
+    click.echo(output)
+
+
+@cli.command()
+@click.argument("config")
+@click.option("--cron", default="0 3 * * *", show_default=True, help="When the nightly audit runs, UTC.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. dedup.threshold=0.7.")
+def serve(config: str, cron: str, overrides: tuple[str, ...]) -> None:
+    """Serve the deployments of CONFIG's corpus from this process until Ctrl-C; needs a Prefect server (`prefect server start`)."""
+    from pipeline.config import load_config
+
+    settings = load_config(config, overrides)
+    from flows.serve import serve_audits
+
+    serve_audits(settings, cron)
+
+
+@cli.command()
+@click.argument("deployment", metavar="FLOW/NAME")
+@click.option("--corpus", required=True, help="The name that the audit's configuration gives the corpus.")
+@click.option("--gate", default="*", help="One gate's name; default: any gate.")
+def hold(deployment: str, corpus: str, gate: str) -> None:
+    """Pause the deployment FLOW/NAME, a training say, from now on whenever a gate of a corpus's audit fails."""
+    from flows.hold import hold_back
+
+    click.echo(hold_back(deployment, corpus, gate))
+
+
 def main() -> NoReturn:
     """Run the command line and turn every outcome into its exit code."""
     try:

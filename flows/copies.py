@@ -21,9 +21,9 @@ from flows.deduplicate import Deduplicated, deduplicate, read
 from flows.discreet import flow
 from flows.guard import guard
 from flows.run import Run, running
+from flows.series import resolve_new
 from pipeline import store
 from pipeline.config import AuditConfig
-from pipeline.corpus.documents import input_digest
 from pipeline.errors import IntegrityError
 from pipeline.planning import check_limit
 from pipeline.release.kept import keep_documents
@@ -62,7 +62,8 @@ def run_copies(config: AuditConfig, *, quiet: bool = False) -> CopiesResult:
 
     Raises: whatever a stage raised; GuardError when a guard that may abort is exceeded.
     """
-    with running(config, input_digest(config.input), quiet=True) as run:
+    resolved = resolve_new(config)
+    with running(resolved.config, resolved.input_digest, quiet=True) as run:
         if (done := finished(run)) is not None:
             return done
     return copies(config, quiet=quiet)
@@ -71,7 +72,9 @@ def run_copies(config: AuditConfig, *, quiet: bool = False) -> CopiesResult:
 @flow(name="copies")
 def copies(config: AuditConfig, quiet: bool = False) -> CopiesResult:
     """Deduplicate a corpus and return a CopiesResult."""
-    with running(config, input_digest(config.input), quiet=quiet) as run:
+    resolved = resolve_new(config)
+    config = resolved.config
+    with running(config, resolved.input_digest, quiet=quiet) as run:
         documents = read(run)
         check_limit(config, documents.num_rows)
         threads: Any = ThreadPoolTaskRunner(max_workers=config.runtime.workers)
@@ -153,11 +156,7 @@ def _describe(run: Run, documents: Artifact, found: Deduplicated, num_dropped: i
         "facts": {
             artifact.table: dict(artifact.facts) for artifact in (found.candidates, found.duplicate_pairs, found.clusters, found.removals)
         },
-        "stages": [
-            {**timing.as_dict(), "megabytes_per_second": round(num_bytes / 1e6 / timing.seconds, 1)}
-            for timing in run.meter.timings
-            if not timing.was_cached
-        ],
+        "stages": [timing.as_dict() for timing in run.meter.timings if not timing.was_cached],
         "peak_memory_bytes": max(timing.peak_memory_bytes for timing in run.meter.timings),
         "filtered": _filtered(run),
         "files": dict(sorted(files.items())),
@@ -171,4 +170,4 @@ def _share(measure: Mapping[str, Any]) -> str:
 
 
 def _stage_line(stage: Mapping[str, Any]) -> str:
-    return f"{stage['stage']:<14}{stage['seconds']:>9.2f}{stage['megabytes_per_second']:>9.1f}{stage['peak_memory_bytes'] / 1e6:>9.0f}"
+    return f"{stage['stage']:<14}{stage['seconds']:>9.2f}{stage['megabytes_per_second'] or 0:>9.1f}{stage['peak_memory_bytes'] / 1e6:>9.0f}"

@@ -89,7 +89,7 @@ def read(run: Run) -> Artifact:
 
 def read_input(run: Run, name: str, section: InputConfig, dedup: DedupConfig, digest: str) -> Artifact:
     """Read the files of a section, whose bytes have a digest, or find them read, whoever read them."""
-    unplaced = section.model_copy(update={"paths": (), "dataset": "unplaced"})
+    unplaced = section.model_copy(update={"paths": (), "dataset": "unplaced", "files": (), "new_only": False})
     with run.stage(name) as stage:
         folder = run.ledger.folder("documents", ("corpus", "rows", "text"), unplaced, digest)
         tables = (profiles_folder(run, folder), signatures_folder(run, folder), anchors_folder(run, folder))

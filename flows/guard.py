@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flows.announce import emit_gates
 from flows.deduplicate import Deduplicated
 from flows.run import Run
 from pipeline import store
@@ -33,4 +34,8 @@ def guard(run: Run, copies: Deduplicated) -> None:
         guards = waive(guards, section.waivers, run.today)
         stage.advance()
     run.write_log("guards", **{gate.name: {"status": gate.status, "value": gate.value, "limit": gate.limit} for gate in guards})
+    if any(gate.status == "fail" for gate in guards):
+        # only those that hold the run up now: the others are judged, and told, with the report
+        failed = [{**gate.to_dict(), "outcome": "fail"} for gate in guards if gate.status == "fail"]
+        emit_gates(run.config.name, run.run_id, failed)
     stop_if_exceeded(guards, section)

@@ -24,6 +24,8 @@ INTERVAL_SECONDS = 0.2
 class StageTiming:
     """Record one stage of one run; `was_cached` says that its outputs stood in the ledger already.
 
+    `rows` and `bytes` are what the stage made; `text_bytes` is the text of the corpus, the same in every stage, so that rates compare.
+
     `work`: what proxies' work in it cost, by kind, beside the peak of a core or device in operations a second; most stages have none.
     """
 
@@ -34,16 +36,22 @@ class StageTiming:
     bytes: int = 0
     peak_memory_bytes: int = 0
     was_cached: bool = False
+    text_bytes: int = 0
     work: dict[str, Work] = field(default_factory=dict, repr=False)
     peak_flops_per_second: float | None = field(default=None, repr=False)
     started: float = field(default=0.0, repr=False)
     cpu_started: float = field(default=0.0, repr=False)
 
+    def rate(self, amount: float) -> float | None:
+        """Return an amount a second, None where the stage did nothing but find its result."""
+        return None if self.was_cached or self.seconds <= 0 or not amount else round(amount / self.seconds, 3)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON values, without the clock readings."""
         values = asdict(self)
-        for name in ("started", "cpu_started", "work", "peak_flops_per_second"):
+        for name in ("started", "cpu_started", "work", "peak_flops_per_second", "text_bytes"):
             del values[name]
+        values["rows_per_second"], values["megabytes_per_second"] = self.rate(self.rows), self.rate(self.text_bytes / 1e6)
         if self.work:
             peak = self.peak_flops_per_second
             values["work"] = {kind: work.as_dict(peak) for kind, work in sorted(self.work.items())}
@@ -56,6 +64,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.timings: list[StageTiming] = []
+        self.text_bytes = 0  # of the corpus, as soon as it is read
         self.peak_flops_per_second: float | None = None  # of a core or device, measured once a run, where proxies were trained
         self._open: list[StageTiming] = []
         self._lock = threading.Lock()

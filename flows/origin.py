@@ -70,7 +70,7 @@ def find_origin(run: str, overrides: Sequence[str], settings: Sequence[str], led
         described,
         line_up(files, inherited),
         summary,
-        _references_of(summary, config.input),
+        _references_of(summary, config.input, finished.parents.get("completes", [])),
         _command(finished.run, overrides, settings),
     )
     return finished, config, origin
@@ -108,9 +108,10 @@ def _told_of_ancestor(error: InputError, finished: FinishedRun, file: OverridesF
     return InputError(error.what, where=error.where, wanted=error.wanted, got=error.got, do=do)
 
 
-def _references_of(summary: Mapping[str, Any], section: InputConfig) -> tuple[Named, ...]:
+def _references_of(summary: Mapping[str, Any], section: InputConfig, completes: Sequence[str]) -> tuple[Named, ...]:
     """Return the references that the parent compared with, as its report names them; their files are not read again."""
-    named = [Named(row["name"], row["digest"]) for row in summary["duplication"]["references"] if row["kind"] == "run"]
+    rows = [row for row in summary["duplication"]["references"] if row["kind"] == "run"]
+    named = [Named(row["name"], row["digest"], is_completed=row["name"] in completes) for row in rows]
     files = [Named(row["name"], row["digest"], section) for row in summary["duplication"]["references"] if row["kind"] == "files"]
     return tuple(sorted((*named, *files), key=lambda reference: reference.digest))
 

@@ -1,14 +1,23 @@
-"""Tell a person how far the run is: bars on a terminal, one plain line every ten seconds otherwise, always on stderr."""
+"""Tell a person how far the run is: bars on a terminal, one plain line every ten seconds otherwise, always on stderr.
+
+In Prefect's UI each stage that lasts has a bar, too (`flows.board`).
+"""
 
 from __future__ import annotations
 
+import flows.settings  # noqa: F401  before prefect is imported
+
+# isort: split
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
+from prefect.context import FlowRunContext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from flows.board import Board
 
 PLAIN_INTERVAL_SECONDS = 10.0
 
@@ -16,7 +25,8 @@ PLAIN_INTERVAL_SECONDS = 10.0
 class Narrator:
     """Show stages as they begin, advance and end. Thread-safe: parts of one stage finish in several threads."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, corpus: str = "", *, quiet: bool = False) -> None:
+        self._board = Board(corpus) if FlowRunContext.get() is not None else None
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._lock = threading.Lock()
         self._bars: Progress | None = None
@@ -27,14 +37,23 @@ class Narrator:
         """Show one stage of `total` parts while the block runs."""
         stage = Stage(self, name, total)
         self._begin(stage)
+        if self._board is not None:
+            self._board.open(stage)
         try:
             yield stage
         finally:
             self._end(stage)
+            if self._board is not None:
+                self._board.close(stage)
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Draw bars while the block runs, if this is a terminal."""
+        """Draw bars while the block runs: in Prefect if a flow runs, and here if this is a terminal."""
+        with self._board or nullcontext(), self._bars_drawn():
+            yield
+
+    @contextmanager
+    def _bars_drawn(self) -> Iterator[None]:
         if not self._console.is_terminal or self._console.quiet:
             yield
             return

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flows.runs import read_run
+from flows.series import series_of
 from pipeline import store
 from pipeline.config import AuditConfig, InputConfig, canonical_json
 from pipeline.corpus.documents import input_digest
@@ -23,13 +24,17 @@ COMPARED = ("documents", "signatures", "removals")
 
 @dataclass(frozen=True)
 class Named:
-    """Name one reference: files to read (`input`, and the digest of their bytes), or the folders of an earlier run's tables."""
+    """Name one reference: files to read (`input`, and the digest of their bytes), or the folders of an earlier run's tables.
+
+    is_completed: the run is one of the same series, so that the release made now completes that one's.
+    """
 
     name: str
     digest: str
     input: InputConfig | None = None
     input_digest: str = ""
     folders: tuple[str, ...] = ()
+    is_completed: bool = False
 
     def described(self) -> dict[str, str]:
         """Return the reference as the report tells it: name, kind and digest."""
@@ -69,7 +74,7 @@ def told_of(name: str) -> Iterator[None]:
 def _of_files(config: AuditConfig, path: str) -> Named:
     settings = config.reference
     columns = {name: getattr(settings, name) for name in ("format", "text_column", "id_column", "source_column")}
-    section = config.input.model_copy(update={**columns, "paths": (path,), "dataset": None})
+    section = config.input.model_copy(update={**columns, "paths": (path,), "dataset": None, "files": (), "new_only": False})
     with told_of(path):
         files = input_digest(section)
     name = path.rstrip("/*").rsplit("/", 1)[-1] or path
@@ -87,7 +92,8 @@ def _of_run(config: AuditConfig, name: str) -> Named:
     tables = run.tables(*COMPARED)
     refuse_unlike(tables["signatures"].facts.get("minhash"), config.dedup, f"reference.runs: {name}")
     digest = store.digest_of(tables["documents"].digest, tables["removals"].digest)
-    return Named(run.result["run"], digest, folders=tuple(tables[table].folder for table in COMPARED))
+    completed = run.membership.get("series") == series_of(config)
+    return Named(run.result["run"], digest, folders=tuple(tables[table].folder for table in COMPARED), is_completed=completed)
 
 
 def _intact(folder: str, name: str) -> Artifact:

@@ -130,6 +130,7 @@ def parents_of(run: Run, documents: Artifact, decisions: Artifact, copies: Dedup
         "documents_digest": documents.digest,
         "decisions_digest": decisions.digest,
         "references": [reference.digest for reference in run.references],
+        "completes": [reference.name for reference in run.references if reference.is_completed],
         "code_versions": {name: store.code_version(name) for name in ("corpus", "dedup", "proxy", "risk", "release")},
         "seeds": {"audit": config.seed, "minhash": config.dedup.seed},
         "minhash_scheme": SCHEME,

@@ -73,6 +73,7 @@ class Run:
         with self.narrator.stage(name, total) as shown, self.meter.stage(name) as timing:
             yield Shown(shown, timing)
             give_back()
+            timing.text_bytes = self.meter.text_bytes = timing.text_bytes or self.meter.text_bytes
             shown.note = "(in the ledger already)" if timing.was_cached else f"{timing.rows:,} rows" if timing.rows else ""
         self.write_log("stage", **timing.as_dict())
 
@@ -100,6 +101,8 @@ class Shown:
     def settle(self, artifact: Artifact, was_cached: bool) -> Artifact:
         """Record what the stage made, or found, and return it."""
         self.timing.rows, self.timing.bytes, self.timing.was_cached = artifact.num_rows, artifact.num_bytes, was_cached
+        if artifact.table == "documents" and self.bar.name != "references":
+            self.timing.text_bytes = artifact.facts["bytes"]
         if self.bar.done < self.bar.total:
             self.bar.advance()
         return artifact
@@ -149,10 +152,11 @@ def running(config: AuditConfig, input_digest: str, *, quiet: bool = False, orig
     """
     references, today = origin.references if origin else find_references(config), this_day()
     made_from = origin.digest if origin else input_digest
-    named = [*(reference.digest for reference in references), *own_files(config.proxy)]
+    completed = [reference.name for reference in references if reference.is_completed]
+    named = [*(reference.digest for reference in references), *completed, *own_files(config.proxy)]
     run_id = run_id_of(config, made_from, named, expired(config.release.waivers, today))
     limit_arenas(config.runtime.workers)
-    narrator = Narrator(quiet=quiet)
+    narrator = Narrator(config.name, quiet=quiet)
     with Meter() as meter, narrator.live():
         run = Run(config, input_digest, run_id, narrator, meter, Ledger(config.runtime.ledger), references, today=today, origin=origin)
         token = _current.set(run)
@@ -181,7 +185,7 @@ def settings_of(config: AuditConfig) -> str:
 
     Of validation nothing does: it comes after an audit and is never part of it.
     """
-    unplaced = config.input.model_copy(update={"paths": (), "dataset": None})
+    unplaced = config.input.model_copy(update={"paths": (), "dataset": None, "files": (), "new_only": False})
     reference = config.reference.model_copy(update={"paths": (), "runs": ()})
     aside = {"runtime": type(config.runtime)(), "validation": type(config.validation)()}
     return canonical_json(config.model_copy(update={**aside, "input": unplaced, "reference": reference}))

@@ -28,6 +28,7 @@ class FinishedRun:
     digests: Mapping[str, str]
     reports: Mapping[str, str]  # digests of the report's files
     parents: Mapping[str, Any]  # as in the manifest; empty where an older version made the run
+    membership: Mapping[str, Any]  # which series it belongs to, and what files it read
 
     @property
     def run(self) -> str:
@@ -54,8 +55,8 @@ def read_run(run: str, ledger: str) -> FinishedRun:
         if filesystem.exists(plain):
             raw = json.loads(filesystem.cat_file(plain))
             folders, digests = ({name: table[key] for name, table in raw["tables"].items()} for key in ("folder", "digest"))
-            reports, parents = raw.get("reports", {}), raw.get("parents", {})
-            return FinishedRun(raw["result"], folders, raw.get("references", {}), digests, reports, parents)
+            reports, parents, membership = (raw.get(key, {}) for key in ("reports", "parents", "membership"))
+            return FinishedRun(raw["result"], folders, raw.get("references", {}), digests, reports, parents, membership)
     raise InputError(
         "no finished run of that name", where=run, wanted=f"a run's name or folder under {ledger}", do="see reports/index.html"
     )

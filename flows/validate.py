@@ -29,6 +29,7 @@ from flows.targets import Planned, TargetCorpus, plan_halves, prepare, train
 from pipeline import store
 from pipeline.config import AuditConfig
 from pipeline.corpus.documents import input_digest
+from pipeline.errors import ConfigError
 from pipeline.proof.independence import check_unseen
 from pipeline.proxy.splits import plan_proxies
 from pipeline.proxy.targets import check_seeds
@@ -74,6 +75,8 @@ def run_validation(config: AuditConfig, only: Only | None = None, command: str =
     `only`: train the label halves alone, or the arms alone, or judge with what is trained. Raises: what a stage raised; IntegrityError
     when a target is not independent of the proxies.
     """
+    if config.input.new_only:
+        raise ConfigError("a validation is of a whole corpus", where="input.new_only", do="set input.new_only=false")
     logged = config.runtime.model_copy(update={"reports": f"{config.runtime.ledger}/validations"})
     folder = f"{config.runtime.reports}/validation/{config.name.removeprefix(PREFIX)}"
     return validate(config.model_copy(update={"runtime": logged}), folder, only, command, quiet)

@@ -45,6 +45,13 @@ class InputConfig(Section):
     text_column: str | None = Field(default=None, description="guessed when unambiguous")
     id_column: str | None = None
     source_column: str | None = Field(default=None, description="default: a column named source, else the file's name")
+    new_only: bool = Field(
+        default=False,
+        description="read those files alone of which no audit of this name has released the rows, and compare them with what those kept",
+    )
+    files: tuple[str, ...] = Field(
+        default=(), description="read these alone of what paths find, each named from the folder that all of it shares; none: all"
+    )
     rows_per_part: int = Field(default=50_000, ge=1)
     bytes_per_part: int = Field(default=64 * 2**20, ge=2**10, description="bytes of text and columns after which a new part begins")
 
@@ -52,7 +59,7 @@ class InputConfig(Section):
         default="none", description="of the ledger's copy of the texts: none is the fastest and takes as much disk as the text, lz4 a third"
     )
 
-    @field_validator("paths", mode="before")
+    @field_validator("paths", "files", mode="before")
     @classmethod
     def _one_path(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
@@ -61,6 +68,10 @@ class InputConfig(Section):
     def _one_origin(self) -> Self:
         if bool(self.paths) == bool(self.dataset):
             raise ValueError("give either input.paths or input.dataset, not both and not neither")
+        if self.dataset and (self.new_only or self.files):
+            raise ValueError("input.new_only and input.files choose among the files of input.paths; a dataset is read whole")
+        if self.new_only and self.files:
+            raise ValueError("input.new_only chooses the files itself: give one of input.files and input.new_only")
         return self
 
 
@@ -390,6 +401,9 @@ class RuntimeConfig(Section):
     ledger: str = "data/runs"
     filtered: str = "data/filtered"
     reports: str = "reports"
+    reports_url: str | None = Field(
+        default=None, description="address at which readers open runtime.reports in a browser; the link to a report in Prefect leads there"
+    )
     workers: int = Field(default=2, ge=1)
     memory_limit: int | None = Field(
         default=None,

@@ -78,7 +78,15 @@ def input_digest(config: InputConfig) -> str:
 
     Raises: InputError as `find_files` does.
     """
-    return digest_files(describe_dataset(config) if _is_hub(config) else digests(list_files(config).files))
+    return digest_files(input_files(config))
+
+
+def input_files(config: InputConfig) -> list[dict[str, Any]]:
+    """Return name (`path`), size (`bytes`) and `digest` of everything that would be read; for files every byte is read.
+
+    Raises: InputError as `find_files` does.
+    """
+    return describe_dataset(config) if _is_hub(config) else digests(list_files(config).files)
 
 
 def read_schema(config: InputConfig) -> pa.Schema:

@@ -84,6 +84,7 @@ def list_files(config: InputConfig) -> Listing:
     files = tuple(
         InputFile(path, _printable(path[len(root) :].lstrip("/")), kind, compression, size_of(path)) for path, kind, compression in chosen
     )
+    files = _only(files, config.files)
     _refuse_empty(files)
     return Listing(files, _printable(root.rsplit("/", 1)[-1]), {reason: len(skipped[reason]) for reason in sorted(skipped)})
 
@@ -229,6 +230,19 @@ def _common_root(paths: list[str]) -> str:
 
 def _printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _only(files: tuple[InputFile, ...], names: tuple[str, ...]) -> tuple[InputFile, ...]:
+    """Return the named files, or all where none is named; each keeps the name that it has among all."""
+    if missing := sorted(set(names) - {file.name for file in files}):
+        raise InputError(
+            f"{len(missing)} of the files to be read are not among those found, first {missing[0]}",
+            where="input.files",
+            wanted="names from the folder that all files of input.paths share",
+            got=", ".join(file.name for file in files[:3]) + (" ..." if len(files) > 3 else ""),
+            do="restore the files, or leave input.files out",
+        )
+    return tuple(file for file in files if not names or file.name in names)
 
 
 def _refuse_empty(files: tuple[InputFile, ...]) -> None:

@@ -21,7 +21,7 @@ def test_each_shipped_configuration_loads(path: Path) -> None:
 def test_each_deployment_has_valid_parameters_and_runs_one_at_a_time() -> None:
     """Deployments carry a whole, valid configuration and never overlap with themselves."""
     deployments = yaml.safe_load(Path("flows/prefect.yaml").read_text())["deployments"]
-    assert {"nightly", "on-demand"} <= {deployment["name"] for deployment in deployments}
+    assert {"demo-nightly", "demo-weekly", "demo-on-demand"} <= {deployment["name"] for deployment in deployments}
     for deployment in deployments:
         parse_config(deployment["parameters"]["config"], where=deployment["name"])
         assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
