@@ -47,13 +47,13 @@ class DiscreetFlow(Flow[P, R]):
 
 
 def flow(**options: Any) -> Callable[[Callable[P, R]], DiscreetFlow[P, R]]:
-    """Make a function a flow, as `prefect.flow` does."""
-    return lambda function: DiscreetFlow(_contained(function), **options)
+    """Make a function a flow, as `prefect.flow` does, whose results Prefect stores nowhere: they are in the ledger."""
+    return lambda function: DiscreetFlow(_contained(function), persist_result=False, **options)
 
 
 def task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a task, as `prefect.task` does, without Prefect's cache: its keys do not see the code that a task calls."""
-    return lambda function: Task(_contained(function), name=name, cache_policy=NO_CACHE)
+    return lambda function: Task(_contained(function), name=name, cache_policy=NO_CACHE, persist_result=False)
 
 
 def described(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from prefect import serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from flows.audit import audit
 from flows.deployments import LIMIT, NIGHTLY, describe_deployments
@@ -26,7 +26,9 @@ def serve_audits(config: AuditConfig, cron: str = NIGHTLY) -> None:
     Raises: ConfigError when no server answers or `cron` is none.
     """
     deployments = to_deployments(config, cron)
-    with temporary_settings({PREFECT_API_URL: find_server()}):
+    # whoever looks at a run on the server finds its log there, as with a worker
+    told = {PREFECT_LOGGING_TO_API_ENABLED: True, PREFECT_LOGGING_LEVEL: "INFO"}
+    with temporary_settings({PREFECT_API_URL: find_server(), **told}):
         serve(*deployments, limit=1, print_starting_message=True)
 
 

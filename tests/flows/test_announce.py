@@ -74,7 +74,7 @@ def failing(audited: tuple[AuditConfig, RunResult]) -> tuple[AuditConfig, State[
 
 def test_a_gate_tells_how_it_came_out(failing: tuple[AuditConfig, State[RunResult], Any]) -> None:
     """One event a gate, by corpus and gate; a gate that warns or is waived is told apart from one that holds or fails."""
-    result = failing[1].result(raise_on_failure=False)
+    result = cast(RunResult, failing[1].result(raise_on_failure=False))
     assert (failing[1].name, result.verdict) == (GATE_FAILED, "FAIL")
     summary = json.loads((Path(result.report).parent / "summary.json").read_text())
     gates = {gate["name"]: gate for gate in summary["gates"]["gates"]}
@@ -105,7 +105,7 @@ def test_a_failed_gate_pauses_the_training(failing: tuple[AuditConfig, State[Run
 
 def test_the_run_leaves_its_artifacts(failing: tuple[AuditConfig, State[RunResult], Any]) -> None:
     """Summary, gates, stages and the link, on the flow run's page; none names a source, an id or what an approver said."""
-    result = failing[1].result(raise_on_failure=False)
+    result = cast(RunResult, failing[1].result(raise_on_failure=False))
     with get_client(sync_client=True) as client:
         keys = [artifact_key("failing", name) for name in ("summary", "gates", "stages", "report")]
         found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=keys)))
