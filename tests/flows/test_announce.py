@@ -50,7 +50,7 @@ def _events(corpus: str) -> dict[str, Event]:
 
 
 @pytest.fixture(scope="module")
-def failing(audited: tuple[AuditConfig, RunResult]) -> tuple[AuditConfig, State[RunResult], Any]:
+def failing(audited: tuple[AuditConfig, RunResult], tmp_path_factory: pytest.TempPathFactory) -> tuple[AuditConfig, State[RunResult], Any]:
     """Audit the small corpus under a gate that fails, one that warns and one that is waived, while a training is scheduled."""
     raw = audited[0].model_dump(mode="json")
     waiver = {"gate": "transitive_only", "until": "2999-01-31", "approver": "R. Roe", "reason": f"seen in {MARKER}"}
@@ -62,7 +62,8 @@ def failing(audited: tuple[AuditConfig, RunResult]) -> tuple[AuditConfig, State[
         "guards": {"source_loss": "fail"},
         "waivers": [waiver],
     }
-    config = parse_config({**raw, "name": "failing", "release": {**raw["release"], **release}})
+    runtime = {**raw["runtime"], "reports": str(tmp_path_factory.mktemp("failing") / "reports")}
+    config = parse_config({**raw, "name": "failing", "release": {**raw["release"], **release}, "runtime": runtime})
     with get_client(sync_client=True) as client:
         deployment = client.create_deployment(client.create_flow(train), "model")
         assert not client.read_deployment(deployment).paused

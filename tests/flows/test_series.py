@@ -151,7 +151,8 @@ def night(audited: tuple[AuditConfig, RunResult], tmp_path_factory: pytest.TempP
         (corpus / file.name).write_bytes(file.read_bytes())
     pl.DataFrame(_new_rows()).write_parquet(corpus / "c2.parquet")
     raw = audited[0].model_dump(mode="json")
-    config = parse_config({**raw, "input": {**raw["input"], "paths": [str(corpus)], "new_only": True}})
+    runtime = {**raw["runtime"], "reports": str(corpus.parent / "reports")}
+    config = parse_config({**raw, "input": {**raw["input"], "paths": [str(corpus)], "new_only": True}, "runtime": runtime})
     return config, run_audit(config, quiet=True)
 
 
