@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import math
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -78,8 +79,9 @@ class Artifact:
         return sum(part.num_bytes for part in self.parts)
 
     def paths(self) -> list[str]:
-        """Return each part's full path, in order."""
-        return [f"{self.folder}/{part.path}" for part in self.parts]
+        """Return each part's full path, in order; parts of a gathered table may lie beside its folder, and object stores know no `..`."""
+        scheme, mark, plain = self.folder.rpartition("://")
+        return [f"{scheme}{mark}{posixpath.normpath(f'{plain}/{part.path}')}" for part in self.parts]
 
 
 def digest_of(*values: object) -> str:
@@ -206,7 +208,7 @@ def publish(table: str, folder: str, parts: Sequence[Part], facts: Mapping[str, 
     described = asdict(artifact)
     del described["folder"]  # a ledger may be moved
     if not is_local(locate(folder)[0]):
-        _write_versions(artifact, objects_below(folder))
+        _write_versions(artifact, _versions_of(artifact))
     write_bytes(f"{folder}/{DESCRIPTION}", json.dumps(described, indent=1, sort_keys=True).encode())
     return artifact
 
@@ -393,23 +395,32 @@ def _is_whole_here(artifact: Artifact) -> bool:
 
 def _is_whole_there(artifact: Artifact) -> bool:
     """Compare sizes and versions, and digests of those parts whose version is not the one that was recorded."""
-    there, known = objects_below(artifact.folder), _read_versions(artifact.folder)
+    there, known = _versions_of(artifact), _read_versions(artifact.folder)
     unknown = []
-    for part in artifact.parts:
-        size, version = there.get(part.path, (-1, None))
+    for path, part in zip(artifact.paths(), artifact.parts, strict=True):
+        size, version = there[part.path]
         if size != part.num_bytes:
             return False
         if version is None or known.get(part.path) != [version, part.digest]:
-            unknown.append(part)
-    if any(file_digest(f"{artifact.folder}/{part.path}") != part.digest for part in unknown):
+            unknown.append((path, part))
+    if any(file_digest(path) != part.digest for path, part in unknown):
         return False
     if unknown:
         _write_versions(artifact, there)
     return True
 
 
+def _versions_of(artifact: Artifact) -> dict[str, tuple[int, str | None]]:
+    """Return size and version of each part by its recorded path, -1 and None of one that is not there, from one listing."""
+    is_beside = any(part.path.startswith("../") for part in artifact.parts)
+    root = artifact.folder.rpartition("/")[0] if is_beside else artifact.folder
+    there = objects_below(root)
+    paths = (path.removeprefix(f"{root}/") for path in artifact.paths())
+    return {part.path: there.get(path, (-1, None)) for path, part in zip(paths, artifact.parts, strict=True)}
+
+
 def _write_versions(artifact: Artifact, there: Mapping[str, tuple[int, str | None]]) -> None:
-    versions = {part.path: [there[part.path][1], part.digest] for part in artifact.parts if there.get(part.path, (0, None))[1]}
+    versions = {part.path: [there[part.path][1], part.digest] for part in artifact.parts if there[part.path][1] is not None}
     if versions:
         write_bytes(f"{artifact.folder}/{VERSIONS}", json.dumps(versions, indent=1, sort_keys=True).encode())
 
