@@ -58,7 +58,7 @@ def deduplicate(config: AuditConfig, documents: Artifact) -> Deduplicated:
         folder = run.ledger.folder("reference_documents", CODE, None, profiles.digest, candidates.digest, [one.digest for one in corpora])
         references, _ = tasks.choose_known(corpora, profiles, candidates, folder)
     known = (documents.digest, references.digest)
-    sets = run.ledger.folder("shingle_sets", CODE, section, *known, candidates.digest)
+    sets = run.ledger.passing_folder(run.ledger.folder("shingle_sets", CODE, section, *known, candidates.digest))
     with run.stage("verification") as stage:
         folder = run.ledger.folder("duplicate_pairs", CODE, section, *known, candidates.digest)
         pairs = stage.settle(*tasks.verify(candidates, documents, signatures, corpora, references, folder, sets, section, mapper))
@@ -132,7 +132,7 @@ def signatures_folder(run: Run, documents: str) -> str:
 
 def anchors_folder(run: Run, documents: str) -> str:
     """Return where the anchors of the documents in a folder lie until their repeated spans are found."""
-    return run.ledger.folder("anchors", CODE, run.config.dedup, documents.rpartition("/")[2])
+    return run.ledger.passing_folder(run.ledger.folder("anchors", CODE, run.config.dedup, documents.rpartition("/")[2]))
 
 
 def _complete(run: Run, table: str, folder: str, task: Any, documents: Artifact, *settings: DedupConfig) -> Artifact:

@@ -6,27 +6,63 @@ the digest recorded when it was written, so a killed run, a lost file and a chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import BaseModel
 
 from pipeline import store
 from pipeline.config import canonical_json
+from pipeline.errors import StorageError
+from pipeline.places import explained, is_local, locate
 from pipeline.store import Artifact
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Point at the folder (or URL) that holds the stages of all runs."""
+    """Point at the folder (or URL) that holds the stages of all runs, and at the one for what stages read back and remove."""
 
     root: str
+    passing: str | None = None
 
     def folder(self, stage: str, code: Sequence[str], section: BaseModel | None, *inputs: object) -> str:
         """Return the content-addressed folder of one stage result."""
         settings = canonical_json(section) if section is not None else ""
         key = store.digest_of(stage, settings, store.code_version(*code), list(inputs))
         return f"{self.root}/stages/{stage}/{key}"
+
+    def passing_folder(self, folder: str) -> str:
+        """Return where what belongs to a stage's folder lies until it is read back and removed: there, or on this machine's own disk.
+
+        Object stores are no place for it: it is written and read in many small pieces. What a kill leaves of it may be deleted.
+        """
+        if self.passing is not None:
+            return f"{self.passing}/{store.digest_of(folder)}"
+        return folder if is_local(locate(folder)[0]) else f"{_own_temporary_folder()}/{store.digest_of(folder)}"
+
+    @contextmanager
+    def scratch(self, folder: str) -> Iterator[str]:
+        """Lend a stage that writes to a folder a place for the block, and clear it afterwards, however the block ends."""
+        place = f"{self.passing_folder(folder)}/scratch"
+        try:
+            yield place
+        finally:
+            store.remove(place)
+
+
+def _own_temporary_folder() -> str:
+    """Return a folder below TMPDIR that nobody else may read: hashes of the corpus pass through it."""
+    folder = Path(tempfile.gettempdir(), f"sinkaudit-{os.getuid()}")
+    with explained(str(folder)):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        known = folder.lstat()
+    if folder.is_symlink() or known.st_uid != os.getuid() or known.st_mode & 0o077:
+        raise StorageError("the temporary folder is not this user's alone", where=str(folder), do="remove it, or set runtime.scratch")
+    return str(folder)
 
 
 def once(folder: str, make: Callable[[str], Artifact]) -> tuple[Artifact, bool]:

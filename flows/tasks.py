@@ -77,7 +77,6 @@ from pipeline.tables import (
 )
 from pipeline.text import Bytes, Offsets
 
-SCRATCH = "scratch"
 TEXTS = {"doc_id": pl.Int64, "text": pl.String}
 TOKENIZER = "tokenizer.json"
 
@@ -143,8 +142,8 @@ def propose(
     def make(out: str) -> Artifact:
         parts = [*(part for reference in references for part in reference.signatures), *place(signatures)]
         left_out = np.concatenate([np.empty(0, np.int64), *(reference.left_out for reference in references)])
-        pairs, facts = find_candidates(parts, config, f"{out}/{SCRATCH}", mapper, left_out)
-        store.remove(f"{out}/{SCRATCH}")
+        with current().ledger.scratch(out) as passing:
+            pairs, facts = find_candidates(parts, config, passing, mapper, left_out)
         return store.publish_frame("candidate_pairs", out, pairs, facts)
 
     return once(folder, make)
@@ -248,8 +247,8 @@ def find_repeats(
         named = store.read_frame(profiles, ["doc_id", "is_empty"]).filter(~pl.col("is_empty")).select("doc_id")
         kept = named.join(store.read_frame(removals, ["doc_id"]), on="doc_id", how="anti")
         owners = kept.join(store.read_frame(clusters, ["doc_id", "cluster_id"]), on="doc_id")
-        spans, facts = find_spans(documents, owners, config, f"{out}/{SCRATCH}", anchors)
-        store.remove(f"{out}/{SCRATCH}")
+        with current().ledger.scratch(out) as passing:
+            spans, facts = find_spans(documents, owners, config, passing, anchors)
         return store.publish_frame("repeated_spans", out, spans, facts)
 
     return once(folder, make)
@@ -273,8 +272,8 @@ def measure_recall(
         sample = choose_sample(store.iter_frames(profiles, SAMPLE_COLUMNS), config, seed)
         known = ["doc_id", "content_hash", "num_bytes"]
         texts = pl.DataFrame(list(read_texts(documents, sample["doc_id"].to_list())), schema=TEXTS, orient="row")
-        table, facts = measure_quality(plant_copies(sample.join(texts, on="doc_id"), config, seed), config, f"{out}/{SCRATCH}")
-        store.remove(f"{out}/{SCRATCH}")
+        with current().ledger.scratch(out) as passing:
+            table, facts = measure_quality(plant_copies(sample.join(texts, on="doc_id"), config, seed), config, passing)
         sweep = sweep_thresholds(
             documents,
             pl.concat([store.read_frame(references, known), store.read_frame(profiles, known)]),

@@ -404,6 +404,11 @@ class RuntimeConfig(Section):
     reports_url: str | None = Field(
         default=None, description="address at which readers open runtime.reports in a browser; the link to a report in Prefect leads there"
     )
+    scratch: str | None = Field(
+        default=None,
+        description="folder for what stages write, read back and remove; default: in the ledger or, where that is an object store, "
+        "below TMPDIR. Where a stage's work is spread over several machines, one that all of them see",
+    )
     workers: int = Field(default=2, ge=1)
     memory_limit: int | None = Field(
         default=None,
