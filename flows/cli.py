@@ -10,7 +10,6 @@ import json
 import signal
 import sys
 import traceback
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -41,9 +40,11 @@ def init(corpus: str, output: str, force: bool) -> None:
     """Write a commented configuration for CORPUS (file, folder, glob or URL), its column names guessed."""
     from flows.starter import starter_yaml
     from pipeline.errors import ConfigError
+    from pipeline.places import locate
     from pipeline.store import write_bytes
 
-    if Path(output).exists() and not force:
+    filesystem, plain = locate(output)
+    if filesystem.exists(plain) and not force:
         raise ConfigError("the file exists already", where=output, do="choose another name with --output, or pass --force")
     write_bytes(output, starter_yaml(corpus).encode())
     click.echo(output)

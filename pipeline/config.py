@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StorageError
 from pipeline.memory import choose_sizes, parse_size
+from pipeline.places import explained, holds_secret, locate
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 FINE_TUNING_RATE = 1e-4
@@ -28,6 +30,19 @@ Arm = Literal["raw", "exact", "minhash", "policy", "random", "perplexity", "copy
 Criterion = Literal["random", "risk", "risk_low_spillover", "perplexity", "copies"]
 
 
+def _without_secrets(url: str) -> str:
+    if holds_secret(url):
+        raise PydanticCustomError(
+            SECRET_FOUND, "the URL holds credentials, which would end in reports; give them by environment variables or a profile instead"
+        )
+    return url
+
+
+SECRET_FOUND = "credentials"
+Place = Annotated[str, AfterValidator(_without_secrets)]
+"""A path or an fsspec URL without credentials: configurations are kept beside reports and shown in them."""
+
+
 class Section(BaseModel):
     """Refuse unknown keys, later changes, and numbers that are none."""
 
@@ -37,7 +52,7 @@ class Section(BaseModel):
 class InputConfig(Section):
     """Say where the text is and which columns hold it."""
 
-    paths: tuple[str, ...] = Field(default=(), description="files, folders or globs; local paths or fsspec URLs")
+    paths: tuple[Place, ...] = Field(default=(), description="files, folders or globs; local paths or fsspec URLs")
     dataset: str | None = Field(default=None, description="a Hugging Face dataset: hub name or local folder, instead of paths")
     dataset_config: str | None = None
     split: str = "train"
@@ -78,8 +93,8 @@ class InputConfig(Section):
 class ReferenceConfig(Section):
     """Name corpora that every document is compared with and that lose no row themselves: benchmarks, another corpus, earlier runs."""
 
-    paths: tuple[str, ...] = Field(default=(), description="files, folders or globs; each entry is a reference of its own, named after it")
-    runs: tuple[str, ...] = Field(
+    paths: tuple[Place, ...] = Field(default=(), description="files, folders or globs; each entry is a reference of its own, named after it")
+    runs: tuple[Place, ...] = Field(
         default=(), description="finished audits, by name or by folder: what their deduplication kept, by its stored signatures"
     )
     format: Literal["auto", "parquet", "jsonl", "csv", "text", "arrow", "dataset"] = Field(default="auto", description="of the paths")
@@ -398,13 +413,13 @@ class ValidationConfig(Section):
 class RuntimeConfig(Section):
     """Set where things go and how much of the machine is used."""
 
-    ledger: str = "data/runs"
-    filtered: str = "data/filtered"
-    reports: str = "reports"
+    ledger: Place = "data/runs"
+    filtered: Place = "data/filtered"
+    reports: Place = "reports"
     reports_url: str | None = Field(
         default=None, description="address at which readers open runtime.reports in a browser; the link to a report in Prefect leads there"
     )
-    scratch: str | None = Field(
+    scratch: Place | None = Field(
         default=None,
         description="folder for what stages write, read back and remove; default: in the ledger or, where that is an object store, "
         "below TMPDIR. Where a stage's work is spread over several machines, one that all of them see",
@@ -457,15 +472,17 @@ class AuditConfig(Section):
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> AuditConfig:
-    """Read a YAML file and apply `section.key=value` overrides, whose values are YAML too.
+    """Read a YAML file, local or at a URL, and apply `section.key=value` overrides, whose values are YAML too.
 
     Raises: ConfigError naming the file, the key, the nearest known key and what was wrong with the value.
     """
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        filesystem, plain = locate(str(path))
+        with explained(str(path), "read"):
+            raw = yaml.safe_load(filesystem.cat_file(plain).decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError("no such configuration file", where=str(path), do="create one with `sinkaudit init PATH_TO_CORPUS`") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, StorageError) as error:
         raise ConfigError("the configuration is not readable YAML", where=str(path), got=str(error)) from error
     if not isinstance(raw, dict):
         raise ConfigError("the configuration is not a mapping", where=str(path), wanted="sections such as input:", got=type(raw).__name__)
@@ -528,6 +545,8 @@ def _with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
 
 def _explain(fault: Any) -> str:
     key = ".".join(str(part) for part in fault["loc"]) or "configuration"
+    if fault["type"] == SECRET_FOUND:
+        return f"{key}: {fault['msg']}"  # and not what came
     if fault["type"] != "extra_forbidden":
         return f"{key}: {fault['msg']} (got {fault['input']!r:.80})"
     *path, last = [str(part) for part in fault["loc"]]

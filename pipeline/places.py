@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ FULL, CLOSED = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.E
 FULL_HINT = "make space there; the same command goes on where it stopped, and nothing half-written counts"
 CLOSED_HINT = "make it writable, or choose another place under runtime; the same command goes on where it stopped"
 REMOTE_HINT = "check the URL, the network and your access (for S3 the AWS_* variables or a profile); the same command goes on"
+SECRET = re.compile(r"://[^/?#]*@|[?&](x-amz-(signature|credential|security-token)|signature|sig|token|key|secret)=", re.IGNORECASE)
 CLIENTS = ("botocore", "aiobotocore", "s3fs", "aiohttp", "gcsfs", "adlfs", "azure", "google")
 """Libraries whose own exceptions mean that a store could not be reached or refused."""
 
@@ -50,6 +52,11 @@ def locate(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
 def is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
     """Say whether paths on it are those of this machine."""
     return "file" in filesystem.protocol or "local" in filesystem.protocol
+
+
+def holds_secret(url: str) -> bool:
+    """Say whether a URL holds a password or a signature."""
+    return SECRET.search(url) is not None
 
 
 @contextmanager

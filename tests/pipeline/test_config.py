@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.config import FINE_TUNING_RATE, AuditConfig, InputConfig, canonical_json, load_config, parse_config
 from pipeline.errors import ConfigError
+from pipeline.store import write_bytes
 
 INPUT = {"paths": ["corpus"]}
 
@@ -190,3 +191,23 @@ def test_every_setting_has_a_default_but_the_input() -> None:
     required = {name for name, field in AuditConfig.model_fields.items() if field.is_required()}
     assert required == {"input"}
     assert not [name for name, field in InputConfig.model_fields.items() if field.is_required()]
+
+
+@pytest.mark.parametrize("url", ["s3://key:hush@bucket/x", "https://host/x?X-Amz-Signature=hush", "az://host/x?sv=1&sig=hush"])
+@pytest.mark.parametrize("key", ["input.paths", "reference.paths", "runtime.ledger", "runtime.filtered", "runtime.reports"])
+def test_credentials_in_a_url_are_refused_and_not_repeated(key: str, url: str) -> None:
+    """A configuration is shown in reports; what is secret belongs into the environment."""
+    section, name = key.split(".")
+    raw: dict[str, Any] = {"input": {"paths": ["s3://bucket/a@b"]}}
+    raw.setdefault(section, {})[name] = url
+    with pytest.raises(ConfigError, match=rf"{key}.*holds credentials.*environment") as caught:
+        parse_config(raw)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_configuration_may_lie_on_an_object_store(s3: str) -> None:
+    """It is read like a local one; one that is not there is told as such."""
+    write_bytes(f"{s3}/conf/audit.yaml", b"input: {paths: [x.txt]}")
+    assert load_config(f"{s3}/conf/audit.yaml", ["seed=3"]).seed == 3
+    with pytest.raises(ConfigError, match=r"no such configuration file; in s3://audits/conf/other.yaml"):
+        load_config(f"{s3}/conf/other.yaml")
