@@ -27,6 +27,7 @@ from pipeline.config import AuditConfig
 from pipeline.errors import IntegrityError
 from pipeline.planning import check_limit
 from pipeline.release.kept import keep_documents
+from pipeline.release.manifest import clear_staging, reveal, staging_folder
 from pipeline.store import Artifact, Part
 
 SUMMARY = "dedup.json"
@@ -82,8 +83,10 @@ def copies(config: AuditConfig, quiet: bool = False) -> CopiesResult:
         guard(run, found)
         dropped = _dropped(found)
         with run.stage("filtering") as stage:
-            store.remove(_filtered(run))
-            shards = keep_documents(documents, dropped, _filtered(run), config.release.rows_per_shard)
+            staging = staging_folder(_filtered(run))
+            clear_staging(staging)
+            shards = keep_documents(documents, dropped, staging, config.release.rows_per_shard)
+            reveal(staging, _filtered(run), shards)
             stage.count(documents.num_rows - len(dropped), sum(shard.num_bytes for shard in shards))
         with run.stage("tables") as stage:
             tables = _write_tables(run, found)

@@ -158,7 +158,17 @@ def running(config: AuditConfig, input_digest: str, *, quiet: bool = False, orig
     limit_arenas(config.runtime.workers)
     narrator = Narrator(config.name, quiet=quiet)
     with Meter() as meter, narrator.live():
-        run = Run(config, input_digest, run_id, narrator, meter, Ledger(config.runtime.ledger, config.runtime.scratch), references, today=today, origin=origin)
+        run = Run(
+            config,
+            input_digest,
+            run_id,
+            narrator,
+            meter,
+            Ledger(config.runtime.ledger, config.runtime.scratch),
+            references,
+            today=today,
+            origin=origin,
+        )
         token = _current.set(run)
         try:
             yield run

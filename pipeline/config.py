@@ -33,12 +33,12 @@ Criterion = Literal["random", "risk", "risk_low_spillover", "perplexity", "copie
 def _without_secrets(url: str) -> str:
     if holds_secret(url):
         raise PydanticCustomError(
-            SECRET_FOUND, "the URL holds credentials, which would end in reports; give them by environment variables or a profile instead"
+            CREDENTIALS, "the URL holds credentials, which would end in reports; give them by environment variables or a profile instead"
         )
     return url
 
 
-SECRET_FOUND = "credentials"
+CREDENTIALS = "credentials"
 Place = Annotated[str, AfterValidator(_without_secrets)]
 """A path or an fsspec URL without credentials: configurations are kept beside reports and shown in them."""
 
@@ -93,7 +93,9 @@ class InputConfig(Section):
 class ReferenceConfig(Section):
     """Name corpora that every document is compared with and that lose no row themselves: benchmarks, another corpus, earlier runs."""
 
-    paths: tuple[Place, ...] = Field(default=(), description="files, folders or globs; each entry is a reference of its own, named after it")
+    paths: tuple[Place, ...] = Field(
+        default=(), description="files, folders or globs; each entry is a reference of its own, named after it"
+    )
     runs: tuple[Place, ...] = Field(
         default=(), description="finished audits, by name or by folder: what their deduplication kept, by its stored signatures"
     )
@@ -545,7 +547,7 @@ def _with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
 
 def _explain(fault: Any) -> str:
     key = ".".join(str(part) for part in fault["loc"]) or "configuration"
-    if fault["type"] == SECRET_FOUND:
+    if fault["type"] == CREDENTIALS:
         return f"{key}: {fault['msg']}"  # and not what came
     if fault["type"] != "extra_forbidden":
         return f"{key}: {fault['msg']} (got {fault['input']!r:.80})"
