@@ -17,14 +17,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
-
 from pipeline import store
 from pipeline.config import AuditConfig
 from pipeline.corpus.documents import input_files
 from pipeline.corpus.files import digest_files
 from pipeline.dedup.compatibility import signature_settings
 from pipeline.errors import InputError
+from pipeline.places import locate
 
 RUN_FILE = "run.json"
 COSTS = ("block_bytes", "partition_bytes", "num_partitions", "find_spans", "min_span_words", "min_span_documents", "num_plants")
@@ -96,7 +95,7 @@ def series_of(config: AuditConfig) -> str:
 def read_links(config: AuditConfig) -> list[Link]:
     """Return the released runs in the ledger that belong to the configuration's series."""
     series, links = series_of(config), []
-    filesystem, plain = fsspec.core.url_to_fs(config.runtime.ledger)
+    filesystem, plain = locate(config.runtime.ledger)
     for path in sorted(filesystem.glob(f"{plain}/*/{RUN_FILE}")):
         raw = json.loads(filesystem.cat_file(path))
         if raw.get("membership", {}).get("series") == series and raw["result"]["verdict"] != "FAIL":
