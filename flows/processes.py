@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 FOLLOW_SECONDS = 1.0
-THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     Leaving the block by an exception (Ctrl-C, TERM, a failed run) ends the workers at once instead of waiting for what they are at:
     what they have not stored is made again by the next run.
     """
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_settle, initargs=(os.getpid(),))
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=settle_worker, initargs=(os.getpid(),))
     try:
         yield pool
     except BaseException:
@@ -51,9 +51,9 @@ def call_timed(module: str, function: str, *arguments: Any) -> tuple[Any, float,
     return result, time.process_time() - computed, time.perf_counter() - start
 
 
-def _settle(parent: int) -> None:
-    for name in THREAD_LIMITS:
-        os.environ[name] = "1"
+def settle_worker(parent: int) -> None:
+    """Settle a worker process: one thread, signals left to the parent, and gone when the parent is."""
+    os.environ |= dict.fromkeys(THREAD_LIMITS, "1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()

@@ -426,13 +426,25 @@ class RuntimeConfig(Section):
         description="folder for what stages write, read back and remove; default: in the ledger or, where that is an object store, "
         "below TMPDIR. Where a stage's work is spread over several machines, one that all of them see",
     )
-    workers: int = Field(default=2, ge=1)
+    workers: int = Field(default=2, ge=1, description="how much of a stage is worked on at a time")
+    runner: Literal["threads", "processes", "ray"] = Field(
+        default="threads", description="who works: threads of one process, processes of one machine, or a Ray cluster; no byte depends on it"
+    )
+    ray_address: str | None = Field(
+        default=None, description="of the Ray cluster, such as 10.0.0.1:6379, or auto; default: one on this machine, for the run"
+    )
     memory_limit: int | None = Field(
         default=None,
         ge=1,
         description="bytes, or a size such as 1.5GB, that deduplication stays below, all processes together: chooses input.bytes_per_part, "
         "dedup.block_bytes and dedup.partition_bytes where they are not set",
     )
+
+    @model_validator(mode="after")
+    def _address_is_rays(self) -> Self:
+        if self.ray_address is not None and self.runner != "ray":
+            raise ValueError("ray_address is set but runner is not ray")
+        return self
 
     @field_validator("memory_limit", mode="before")
     @classmethod
