@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.announce import announce
 from flows.deduplicate import deduplicate, read
@@ -87,8 +86,7 @@ def audit(config: AuditConfig, quiet: bool = False) -> Any:
         run.write_log("begin", run=run.run_id)
         documents = read(run)
         check_limit(config, documents.num_rows)
-        threads: Any = ThreadPoolTaskRunner(max_workers=config.runtime.workers)
-        copies = deduplicate.with_options(task_runner=threads)(config, documents)
+        copies = deduplicate(config, documents)
         guard(run, copies)
         scored = score(config, documents, copies)
         released = release(config, documents, copies, scored)

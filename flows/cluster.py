@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from prefect.settings import PREFECT_API_URL
@@ -24,7 +25,7 @@ from flows.processes import THREAD_LIMITS
 from flows.runners import TaskWorkers
 from pipeline import store
 from pipeline.config import ProxyConfig, RuntimeConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, IntegrityError, StorageError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 LOCAL = "local"
@@ -35,10 +36,10 @@ class RayWorkers(TaskWorkers):
     """Work in Ray tasks of one CPU each; training tasks take a share of a GPU where the cluster has any and settings allow it."""
 
     def __init__(self, runtime: RuntimeConfig) -> None:
-        _require_ray()
+        _ray()
         super().__init__(runtime)
 
-    def trainers(self, config: ProxyConfig, workers: int) -> AbstractContextManager[Executor]:
+    def trainers(self, config: ProxyConfig, workers: int, /) -> AbstractContextManager[Executor]:
         """Open what trains models; Ray decides how many at a time, by the cluster's CPUs and GPUs."""
         if self._runner is None:
             self._runner = self._open()
@@ -74,16 +75,17 @@ def check_nodes(ledger: str) -> None:
 
     Raises: ConfigError naming the node that does not.
     """
-    import ray
+    ray = _ray()
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     path = f"{ledger}/.seen-{uuid.uuid4().hex}"
-    store.write_bytes(path, b"")
+    store.write_bytes(path, b"seen")
     try:
         nodes = [(node["NodeID"], node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         look = ray.remote(look_around).options(num_cpus=1)
         looks = [
-            look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(path, os.getcwd()) for node, _ in nodes
+            look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(path, str(Path.cwd()))
+            for node, _ in nodes
         ]
         for (_, address), (sees_ledger, version) in zip(nodes, ray.get(looks), strict=True):
             _refuse(address, ledger, sees_ledger, version)
@@ -93,10 +95,14 @@ def check_nodes(ledger: str) -> None:
 
 def look_around(path: str, home: str) -> tuple[bool, str]:
     """Say, on a node, whether a file of the ledger can be seen and which code is there."""
-    if not os.path.isdir(home):  # noqa: PTH112
+    if not Path(home).is_dir():
         return False, store.code_version(*CODE)
     os.chdir(home)
-    return store.exists(path), store.code_version(*CODE)
+    try:
+        store.read_bytes(path)
+    except (IntegrityError, StorageError):
+        return False, store.code_version(*CODE)
+    return True, store.code_version(*CODE)
 
 
 def _refuse(address: str, ledger: str, sees_ledger: bool, version: str) -> None:
@@ -105,7 +111,7 @@ def _refuse(address: str, ledger: str, sees_ledger: bool, version: str) -> None:
         raise ConfigError(
             "a node of the Ray cluster cannot see the ledger",
             where=where,
-            wanted=f"{ledger}, seen from {os.getcwd()}",  # noqa: PTH109
+            wanted=f"{ledger}, seen from {Path.cwd()}",
             do="set runtime.ledger to a folder that all nodes share, or to a URL such as s3://bucket/ledger",
         )
     if version != store.code_version(*CODE):
@@ -120,16 +126,12 @@ def _refuse(address: str, ledger: str, sees_ledger: bool, version: str) -> None:
 
 
 def _own_address() -> str:
-    import ray
-
-    return str(ray.util.get_node_ip_address())
+    return str(_ray().util.get_node_ip_address())
 
 
 @contextmanager
 def _ray_trainers(config: ProxyConfig, workers: int) -> Iterator[Executor]:
-    import ray
-
-    num_gpus = ray.cluster_resources().get("GPU", 0.0) if config.device != "cpu" else 0.0
+    num_gpus = _ray().cluster_resources().get("GPU", 0.0) if config.device != "cpu" else 0.0
     trainers = RayTrainers({"num_cpus": 1, "num_gpus": min(1.0, num_gpus / workers)} if num_gpus else {"num_cpus": 1})
     try:
         yield trainers
@@ -147,18 +149,14 @@ class RayTrainers(Executor):
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
         """Send one call to the cluster."""
-        import ray
-
-        self._refs.append(ray.remote(call_from).options(**self.resources).remote(os.getcwd(), function, *arguments))
+        self._refs.append(_ray().remote(call_from).options(**self.resources).remote(str(Path.cwd()), function, *arguments))
         future: Future[Any] = self._refs[-1].future()
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002  as executors have it
         """End, if asked for, what has not ended."""
-        import ray
-
         for ref in self._refs if cancel_futures else ():
-            ray.cancel(ref, force=True)
+            _ray().cancel(ref, force=True)
 
 
 def call_from(home: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -167,11 +165,13 @@ def call_from(home: str, function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
-def _require_ray() -> None:
+def _ray() -> Any:
+    """Return the module, whose types are half there."""
     try:
         import prefect_ray  # noqa: F401
-        import ray  # noqa: F401
+        import ray
     except ImportError as error:
         raise ConfigError(
             "Ray is not installed", where="runtime.runner ray", got=str(error), do="pip install 'sinkaudit[ray]', on every node"
         ) from error
+    return ray

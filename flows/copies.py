@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.deduplicate import Deduplicated, deduplicate, read
 from flows.discreet import flow
@@ -78,8 +77,7 @@ def copies(config: AuditConfig, quiet: bool = False) -> CopiesResult:
     with running(config, resolved.input_digest, quiet=quiet) as run:
         documents = read(run)
         check_limit(config, documents.num_rows)
-        threads: Any = ThreadPoolTaskRunner(max_workers=config.runtime.workers)
-        found = deduplicate.with_options(task_runner=threads)(config, documents)
+        found = deduplicate(config, documents)
         guard(run, found)
         dropped = _dropped(found)
         with run.stage("filtering") as stage:

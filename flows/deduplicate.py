@@ -12,8 +12,9 @@ from __future__ import annotations
 import flows.settings  # noqa: F401  before prefect is imported
 
 # isort: split
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from flows import tasks
 from flows.discreet import flow
@@ -22,7 +23,6 @@ from flows.run import Run, current, merge_counts
 from pipeline import store
 from pipeline.config import AuditConfig, DedupConfig, InputConfig
 from pipeline.dedup.references import Corpus, place_references
-from pipeline.parallel import in_threads
 from pipeline.store import Artifact
 
 CODE = ("dedup", "text")
@@ -48,27 +48,27 @@ class Deduplicated:
 def deduplicate(config: AuditConfig, documents: Artifact) -> Deduplicated:
     """Deduplicate the documents."""
     run, section = current(), config.dedup
-    mapper = in_threads(config.runtime.workers)
     profiles = profile(run, documents)
     signatures = sign(run, documents, config)
     corpora = place_references(read_references(run))
     with run.stage("candidates") as stage:
         folder = run.ledger.folder("candidate_pairs", CODE, section, signatures.digest, [corpus.digest for corpus in corpora])
-        candidates = stage.settle(*tasks.propose(signatures, corpora, folder, section, mapper))
+        candidates = stage.settle(*tasks.propose(signatures, corpora, folder, section, run.workers.mapper("propose pairs")))
         folder = run.ledger.folder("reference_documents", CODE, None, profiles.digest, candidates.digest, [one.digest for one in corpora])
         references, _ = tasks.choose_known(corpora, profiles, candidates, folder)
     known = (documents.digest, references.digest)
     sets = run.ledger.passing_folder(run.ledger.folder("shingle_sets", CODE, section, *known, candidates.digest))
     with run.stage("verification") as stage:
         folder = run.ledger.folder("duplicate_pairs", CODE, section, *known, candidates.digest)
-        pairs = stage.settle(*tasks.verify(candidates, documents, signatures, corpora, references, folder, sets, section, mapper))
+        verify = run.workers.mapper("verify pairs")
+        pairs = stage.settle(*tasks.verify(candidates, documents, signatures, corpora, references, folder, sets, section, verify))
     with run.stage("clusters") as stage:
         folder = run.ledger.folder("clusters", CODE, None, profiles.digest, references.digest, pairs.digest)
         clusters = stage.settle(*tasks.cluster(profiles, references, pairs, folder))
     with run.stage("removals") as stage:
         folder = run.ledger.folder("removals", CODE, section, *known, clusters.digest, pairs.digest)
         own = (documents, profiles, signatures, clusters, pairs)
-        removals = stage.settle(*tasks.choose(*own, corpora, references, folder, sets, section, mapper))
+        removals = stage.settle(*tasks.choose(*own, corpora, references, folder, sets, section, run.workers.mapper("choose removals")))
     store.remove(sets)
     with run.stage("quality") as stage:
         tables = (documents, profiles, candidates, references, pairs, removals)
@@ -112,12 +112,13 @@ def read_references(run: Run) -> list[Corpus]:
 
 def profile(run: Run, documents: Artifact) -> Artifact:
     """Profile the parts that reading did not."""
-    return _complete(run, "profiles", profiles_folder(run, documents.folder), tasks.profile_part, documents)
+    return _complete(run, "profiles", profiles_folder(run, documents.folder), partial(tasks.profile_part, documents=documents), documents)
 
 
 def sign(run: Run, documents: Artifact, config: AuditConfig) -> Artifact:
     """Sign the parts that reading did not."""
-    return _complete(run, "signatures", signatures_folder(run, documents.folder), tasks.sign_part, documents, config.dedup)
+    sign_part = partial(tasks.sign_part, documents=documents, config=config.dedup)
+    return _complete(run, "signatures", signatures_folder(run, documents.folder), sign_part, documents)
 
 
 def profiles_folder(run: Run, documents: str) -> str:
@@ -135,12 +136,14 @@ def anchors_folder(run: Run, documents: str) -> str:
     return run.ledger.passing_folder(run.ledger.folder("anchors", CODE, run.config.dedup, documents.rpartition("/")[2]))
 
 
-def _complete(run: Run, table: str, folder: str, task: Any, documents: Artifact, *settings: DedupConfig) -> Artifact:
+def _complete(run: Run, table: str, folder: str, make: Callable[[tasks.Piece], tuple[Artifact, bool]], documents: Artifact) -> Artifact:
     """Return a table with a part for each of the documents', found whole or made where it is not."""
     names = list(store.part_names(len(documents.parts)))
     pieces = [piece for name in names if (piece := store.find(f"{folder}/{name}")) is not None]
     if len(pieces) == len(names):
         return store.gather(table, folder, pieces, merge_counts(pieces))
     with run.stage(table, len(names)) as stage:
-        futures = [task.submit(documents, number, f"{folder}/{name}", *settings) for number, name in enumerate(names)]
-        return stage.gather(table, folder, futures)
+        mapper = stage.watched(run.workers.mapper(f"make {table}"))
+        return stage.gather(
+            table, folder, tasks.make_parts(make, [(number, f"{folder}/{name}") for number, name in enumerate(names)], mapper)
+        )

@@ -6,6 +6,7 @@ import flows.settings  # noqa: F401  before prefect is imported
 
 # isort: split
 from dataclasses import dataclass
+from functools import partial
 
 from flows import tasks
 from flows.deduplicate import Deduplicated
@@ -32,8 +33,9 @@ def examine(run: Run, documents: Artifact, copies: Deduplicated, scored: Scored,
     folder = run.ledger.folder("languages", LANGUAGE_CODE, None, documents.digest)
     names = list(store.part_names(len(documents.parts)))
     with run.stage("languages", len(names)) as stage:
-        futures = [tasks.guess_part.submit(documents, number, f"{folder}/{name}") for number, name in enumerate(names)]
-        languages = stage.gather("languages", folder, futures)
+        guess, mapper = partial(tasks.guess_part, documents=documents), stage.watched(run.workers.mapper("guess languages"))
+        pieces = [(number, f"{folder}/{name}") for number, name in enumerate(names)]
+        languages = stage.gather("languages", folder, tasks.make_parts(guess, pieces, mapper))
     with run.stage("sensitive") as stage:
         tables = (documents, copies.profiles, scored.scores, decisions)
         settings = (report.sensitive_rows, report.max_sensitive_rows, report.phone_region)

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prefect.task_runners import ThreadPoolTaskRunner
-
 from flows import tasks
 from flows.deduplicate import Deduplicated
 from flows.discreet import flow
@@ -49,7 +47,7 @@ class Released:
     overruled: Artifact | None = None
 
 
-@flow(name="release", task_runner=ThreadPoolTaskRunner(max_workers=2))
+@flow(name="release")
 def release(config: AuditConfig, documents: Artifact, copies: Deduplicated, scored: Scored) -> Released:
     """Release the filtered dataset and its report."""
     run, section = current(), config.release

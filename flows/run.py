@@ -11,14 +11,12 @@ import flows.settings  # noqa: F401  before prefect is imported
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any
-
-from prefect.futures import PrefectFuture
+from typing import Any, TypeVar
 
 from flows.heap import give_back, limit_arenas
 from flows.ledger import Ledger
@@ -27,14 +25,18 @@ from flows.origin import Origin
 from flows.progress import Narrator
 from flows.progress import Stage as ShownStage
 from flows.references import Named, find_references
+from flows.runners import Workers, open_workers
 from pipeline import store
 from pipeline.config import AuditConfig, canonical_json
+from pipeline.parallel import Mapper
 from pipeline.proxy.base import own_files
 from pipeline.release.waivers import expired
 from pipeline.store import Artifact
 
 ALL_CODE = ("corpus", "dedup", "proxy", "risk", "release", "report", "rows", "text", "statistics", "config", "store")
 log = logging.getLogger("sinkaudit")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Run:
     narrator: Narrator
     meter: Meter
     ledger: Ledger
+    workers: Workers
     references: tuple[Named, ...] = ()
     lines: list[str] = field(default_factory=list)
     today: date = field(default_factory=lambda: this_day())
@@ -112,12 +115,18 @@ class Shown:
         self.timing.rows, self.timing.bytes = rows, num_bytes
         self.bar.advance()
 
-    def gather(self, table: str, folder: str, futures: Sequence[PrefectFuture[tuple[Artifact, bool]]]) -> Artifact:
-        """Wait for a table's parts, in order, and describe them as one table."""
-        made = []
-        for future in futures:
-            made.append(future.result())
-            self.bar.advance()
+    def watched(self, mapper: Mapper) -> Mapper:
+        """Return a mapper that advances the stage by every item that is done."""
+
+        def watch(function: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]:
+            for result in mapper(function, items):
+                self.bar.advance()
+                yield result
+
+        return watch
+
+    def gather(self, table: str, folder: str, made: Sequence[tuple[Artifact, bool]]) -> Artifact:
+        """Describe a table's parts, made or found, as one table."""
         pieces = [piece for piece, _ in made]
         return self.settle(store.gather(table, folder, pieces, merge_counts(pieces)), all(was_cached for _, was_cached in made))
 
@@ -157,7 +166,7 @@ def running(config: AuditConfig, input_digest: str, *, quiet: bool = False, orig
     run_id = run_id_of(config, made_from, named, expired(config.release.waivers, today))
     limit_arenas(config.runtime.workers)
     narrator = Narrator(config.name, quiet=quiet)
-    with Meter() as meter, narrator.live():
+    with Meter() as meter, narrator.live(), open_workers(config.runtime) as workers:
         run = Run(
             config,
             input_digest,
@@ -165,6 +174,7 @@ def running(config: AuditConfig, input_digest: str, *, quiet: bool = False, orig
             narrator,
             meter,
             Ledger(config.runtime.ledger, config.runtime.scratch),
+            workers,
             references,
             today=today,
             origin=origin,

@@ -17,19 +17,19 @@ import flows.settings  # noqa: F401  before prefect is imported
 import os
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
+from flows.discreet import task
 from flows.heap import give_back
 from flows.processes import settle_worker, worker_pool
 from pipeline.config import ProxyConfig, RuntimeConfig
@@ -54,15 +54,15 @@ class Workers:
         """Say how many threads the stage's own process has for it; elsewhere there are workers, and one here."""
         return self.runtime.workers
 
-    def mapper(self, name: str) -> Mapper:
-        """Return what maps the items of one stage; `name`: of its tasks."""
+    def mapper(self, _name: str, /) -> Mapper:
+        """Return what maps the items of one stage, whose tasks have a name."""
         return in_threads(self.runtime.workers)
 
-    def trainers(self, config: ProxyConfig, workers: int) -> AbstractContextManager[Executor]:
+    def trainers(self, _config: ProxyConfig, workers: int, /) -> AbstractContextManager[Executor]:
         """Open what trains models: one process and one thread each; left by an exception, they end at once."""
         return worker_pool(workers)
 
-    def close(self, *, has_failed: bool) -> None:
+    def close(self, _has_failed: bool, /) -> None:
         """End all workers; of a failed run at once, whatever they are at."""
 
 
@@ -72,7 +72,6 @@ class TaskWorkers(Workers):
     def __init__(self, runtime: RuntimeConfig) -> None:
         super().__init__(runtime)
         self._runner: TaskRunner[Any] | None = None
-        self._waiting: set[PrefectFuture[bytes]] = set()
 
     @property
     def threads(self) -> int:
@@ -84,11 +83,11 @@ class TaskWorkers(Workers):
         """Bound the batches that are under way or wait to be."""
         return self.runtime.workers
 
-    def mapper(self, name: str) -> Mapper:
+    def mapper(self, name: str, /) -> Mapper:
         """Return what maps the items of one stage in batches."""
         return partial(self._map, name)
 
-    def close(self, *, has_failed: bool) -> None:
+    def close(self, _has_failed: bool, /) -> None:
         """End the task runner, if it ever began."""
         if self._runner is not None:
             self._runner.__exit__(None, None, None)
@@ -102,15 +101,15 @@ class TaskWorkers(Workers):
         for batch in batches(items, self.runtime.workers):
             under_way.append(self._submit(name, pickle.dumps((function, batch))))
             if len(under_way) >= self.most_waiting:
-                yield from pickle.loads(under_way.popleft().result())
+                yield from _unpacked(under_way.popleft().result())
         while under_way:
-            yield from pickle.loads(under_way.popleft().result())
+            yield from _unpacked(under_way.popleft().result())
 
     def _submit(self, name: str, payload: bytes) -> PrefectFuture[bytes]:
         if self._runner is None:
             self._runner = self._open()
         with _reachable_api():
-            return self._runner.submit(work.with_options(name=name), {"payload": payload, "home": os.getcwd()})
+            return self._runner.submit(work.with_options(name=name), {"payload": payload, "home": str(Path.cwd())})
 
 
 class ProcessWorkers(TaskWorkers):
@@ -121,13 +120,13 @@ class ProcessWorkers(TaskWorkers):
         """Keep one batch ready for each process."""
         return 2 * self.runtime.workers
 
-    def close(self, *, has_failed: bool) -> None:
+    def close(self, has_failed: bool, /) -> None:
         """End the processes; killed, they leave the parts that they were at, and the next run makes those again."""
         if has_failed and self._runner is not None:
             executor: Any = self._runner._executor  # type: ignore[attr-defined]
             for process in list((executor._processes or {}).values()) if executor is not None else ():
                 process.kill()
-        super().close(has_failed=has_failed)
+        super().close(has_failed)
 
     def _open(self) -> TaskRunner[Any]:
         runner: TaskRunner[Any] = ProcessPoolTaskRunner(self.runtime.workers, initializer=settle_worker, initargs=(os.getpid(),))
@@ -140,14 +139,20 @@ class ProcessWorkers(TaskWorkers):
         return super()._submit(name, payload)
 
 
-@task(name="work", cache_policy=NO_CACHE, persist_result=False)
-def work(payload: bytes, home: str) -> bytes:
+def work_on(payload: bytes, home: str) -> bytes:
     """Call a function for each item of a batch, in a worker; both come, and results go, as bytes that Prefect does not look into."""
     os.chdir(home)
-    function, items = pickle.loads(payload)  # noqa: S301  written by this run
+    function, items = _unpacked(payload)
     results = pickle.dumps([function(item) for item in items])
     give_back()
     return results
+
+
+work = task("work")(work_on)
+
+
+def _unpacked(data: bytes) -> Any:
+    return pickle.loads(data)  # noqa: S301  this run wrote it
 
 
 def batches(items: Iterable[T], workers: int) -> Iterator[list[T]]:
@@ -156,7 +161,7 @@ def batches(items: Iterable[T], workers: int) -> Iterator[list[T]]:
     left = max(1, min(len(counted), BATCHES_PER_WORKER * workers, MOST_BATCHES))
     size = -(-len(counted) // left)
     batch: list[T] = []
-    for item in counted:  # type: ignore[attr-defined]
+    for item in counted:
         batch.append(item)
         if len(batch) == size:
             yield batch
@@ -175,9 +180,9 @@ def open_workers(runtime: RuntimeConfig) -> Iterator[Workers]:
     try:
         yield workers
     except BaseException:
-        workers.close(has_failed=True)
+        workers.close(True)
         raise
-    workers.close(has_failed=False)
+    workers.close(False)
 
 
 def _find(runtime: RuntimeConfig) -> Workers:

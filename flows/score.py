@@ -8,14 +8,15 @@ import flows.settings  # noqa: F401  before prefect is imported
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import polars as pl
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import tasks
 from flows.deduplicate import Deduplicated
 from flows.discreet import flow
-from flows.processes import worker_pool
 from flows.run import Run, current
 from flows.work import find_device, measure_peak
 from pipeline import store
@@ -54,7 +55,7 @@ def score(config: AuditConfig, documents: Artifact, copies: Deduplicated) -> Sco
     with run.stage("splits") as stage:
         folder = run.ledger.folder("proxy_splits", PROXY_CODE, section, seed, samples.digest)
         splits = stage.settle(*tasks.split(samples, folder, section, seed))
-    with worker_pool(section.workers) as pool:
+    with run.workers.trainers(section, section.workers) as pool:
         runs, tables = train_proxies(run, pool, config, tokenizer, samples, splits)
         signals = read_with_reference(run, pool, config, documents, copies, tokenizer, samples, splits, runs)
     with run.stage("scores") as stage:
@@ -108,12 +109,9 @@ def read_with_reference(
     chosen = choose_texts(identities.join(store.read_frame(copies.clusters, ["doc_id", "cluster_id"]), on="doc_id"))
     names = list(store.part_names(len(documents.parts)))
     with run.stage("reference", len(names)) as stage:
-        futures, start = [], 0
-        for number, (name, part) in enumerate(zip(names, documents.parts, strict=True)):
-            here = chosen.filter(pl.col("doc_id").is_between(start, start + part.num_rows - 1))
-            start += part.num_rows
-            futures.append(
-                tasks.refer.submit(pool, documents, number, here, tokenizer, samples, splits, pair, f"{folder}/{name}", config.proxy)
-            )
+        ends = np.cumsum([part.num_rows for part in documents.parts]).tolist()
+        here = [chosen.filter(pl.col("doc_id").is_between(start, end, "left")) for start, end in pairwise([0, *ends])]
+        pieces = [(number, f"{folder}/{name}") for number, name in enumerate(names)]
         stage.timing.peak_flops_per_second = run.meter.peak_flops_per_second
-        return stage.gather("document_signals", folder, futures)
+        made = tasks.refer(pool, documents, pieces, here, tokenizer, samples, splits, pair, config.proxy, stage.advance)
+        return stage.gather("document_signals", folder, made)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import flows.settings  # noqa: F401  before prefect is imported
 
 # isort: split
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import polars as pl
@@ -79,6 +79,8 @@ from pipeline.text import Bytes, Offsets
 
 TEXTS = {"doc_id": pl.Int64, "text": pl.String}
 TOKENIZER = "tokenizer.json"
+Piece: TypeAlias = tuple[int, str]
+"""The number of a part of the documents, and the folder of what is made from it."""
 
 
 @task(name="read documents")
@@ -104,15 +106,21 @@ def read_documents(
     return once(folder, lambda out: read_corpus(config, out, scan, keep, workers=workers))
 
 
-@task(name="profile part")
-def profile_part(documents: Artifact, number: int, folder: str) -> tuple[Artifact, bool]:
+@task(name="make parts")
+def make_parts(make: Callable[[Piece], tuple[Artifact, bool]], pieces: Sequence[Piece], mapper: Mapper) -> list[tuple[Artifact, bool]]:
+    """Make each part of a table from the part of the documents of its number, or find it."""
+    return list(mapper(make, pieces))
+
+
+def profile_part(piece: Piece, documents: Artifact) -> tuple[Artifact, bool]:
     """Profile one part of the documents."""
+    number, folder = piece
     return once(folder, lambda out: _store_profiles(out, check_documents(store.read_arrow(documents.paths()[number]))))
 
 
-@task(name="sign part")
-def sign_part(documents: Artifact, number: int, folder: str, config: DedupConfig) -> tuple[Artifact, bool]:
+def sign_part(piece: Piece, documents: Artifact, config: DedupConfig) -> tuple[Artifact, bool]:
     """Compute the MinHash signatures of one part of the documents."""
+    number, folder = piece
 
     def make(out: str) -> Artifact:
         part = check_documents(store.read_arrow(documents.paths()[number]))
@@ -350,43 +358,37 @@ def train(
     return once(folder, make)
 
 
-@task(name="read part with a reference")
+@task(name="read with a reference")
 def refer(
     pool: Executor,
     documents: Artifact,
-    number: int,
-    chosen: pl.DataFrame,
+    pieces: Sequence[Piece],
+    chosen: Sequence[pl.DataFrame],
     tokenizer: Artifact,
     samples: Artifact,
     splits: Artifact,
     runs: tuple[Artifact, Artifact],
-    folder: str,
     config: ProxyConfig,
-) -> tuple[Artifact, bool]:
-    """Run one forward pass over the distinct texts of one part of the documents."""
-
-    def make(out: str) -> Artifact:
-        path, folders = documents.paths()[number], (runs[0].folder, runs[1].folder)
-        vocabulary = f"{tokenizer.folder}/{TOKENIZER}"
-        part, computed, waited = pool.submit(
-            call_timed,
-            "pipeline.proxy.reference",
-            "run_reference",
-            path,
-            chosen,
-            vocabulary,
-            samples.folder,
-            splits.folder,
-            folders,
-            config,
-            out,
-            "part-00000",
-        ).result()
-        seconds = waited if config.device != "cpu" and has_gpu_driver() else computed
-        current().meter.record("reference", "reading", reading_work(f"{out}/{part.path}", runs[0].folder, seconds, config))
-        return store.publish("document_signals", out, [part])
-
-    return once(folder, make)
+    advance: Callable[[], None],
+) -> list[tuple[Artifact, bool]]:
+    """Run one forward pass over the distinct texts of every part of the documents; `chosen`: those of each part."""
+    vocabulary, folders = f"{tokenizer.folder}/{TOKENIZER}", (runs[0].folder, runs[1].folder)
+    function, settled = ("pipeline.proxy.reference", "run_reference"), (vocabulary, samples.folder, splits.folder, folders, config)
+    found = {out: artifact for _, out in pieces if (artifact := store.find(out)) is not None}
+    waiting = {
+        out: pool.submit(call_timed, *function, documents.paths()[number], texts, *settled, out, "part-00000")
+        for (number, out), texts in zip(pieces, chosen, strict=True)
+        if out not in found
+    }
+    made = []
+    for _, out in pieces:
+        if out not in found:
+            part, computed, waited = waiting.pop(out).result()
+            seconds = waited if config.device != "cpu" and has_gpu_driver() else computed
+            current().meter.record("reference", "reading", reading_work(f"{out}/{part.path}", runs[0].folder, seconds, config))
+        made.append((found[out], True) if out in found else (store.publish("document_signals", out, [part]), False))
+        advance()
+    return made
 
 
 @task(name="score documents")
@@ -504,9 +506,9 @@ def filter_rows(
     )
 
 
-@task(name="guess languages")
-def guess_part(documents: Artifact, number: int, folder: str) -> tuple[Artifact, bool]:
+def guess_part(piece: Piece, documents: Artifact) -> tuple[Artifact, bool]:
     """Guess the language of each document of one part, a row group in memory at a time."""
+    number, folder = piece
 
     def make(out: str) -> Artifact:
         every = np.ones(documents.parts[number].num_rows, np.bool_)

@@ -21,7 +21,6 @@ from flows.deduplicate import Deduplicated, deduplicate, read
 from flows.discreet import flow, task
 from flows.frozen import Frozen, freeze, told
 from flows.ledger import once
-from flows.processes import worker_pool
 from flows.proof import Trained, judge_targets, write_results
 from flows.run import Run, running
 from flows.score import RISK_CODE, Scored, score
@@ -87,8 +86,7 @@ def validate(config: AuditConfig, folder: str, only: Only | None = None, command
     """Freeze predictions, train targets, hold one against the other."""
     with running(config, input_digest(config.input), quiet=quiet) as run:
         documents = read(run)
-        threads: Any = ThreadPoolTaskRunner(max_workers=config.runtime.workers)
-        copies = deduplicate.with_options(task_runner=threads)(config, documents)
+        copies = deduplicate(config, documents)
         scored = score(config, documents, copies)
         corpus = prepare(run, config, documents, copies, scored.tokenizer, scored.samples)
         halves, arms = plan_halves(run, config, corpus), plan_arms(run, config, documents, copies, scored, corpus)
@@ -96,7 +94,7 @@ def validate(config: AuditConfig, folder: str, only: Only | None = None, command
         refuse_shared(config, proxies, corpus, [*halves, *(arm.planned for arm in arms)])
         frozen = freeze_scores(run, config, documents, copies, scored, corpus, proxies, [*halves, *(arm.planned for arm in arms)], folder)
         run.narrator.say(told(frozen))
-        with worker_pool(config.validation.workers) as pool:
+        with run.workers.trainers(config.proxy, config.validation.workers) as pool:
             trained = train_all(run, pool, config, corpus, halves, [arm.planned for arm in arms], only)
         values: dict[str, Any] = {}
         if trained.has_pair():

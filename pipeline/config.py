@@ -428,7 +428,8 @@ class RuntimeConfig(Section):
     )
     workers: int = Field(default=2, ge=1, description="how much of a stage is worked on at a time")
     runner: Literal["threads", "processes", "ray"] = Field(
-        default="threads", description="who works: threads of one process, processes of one machine, or a Ray cluster; no byte depends on it"
+        default="threads",
+        description="who works: threads of one process, processes of one machine, or a Ray cluster; no byte depends on it",
     )
     ray_address: str | None = Field(
         default=None, description="of the Ray cluster, such as 10.0.0.1:6379, or auto; default: one on this machine, for the run"
