@@ -82,9 +82,10 @@ def check_nodes(ledger: str) -> None:
     store.write_bytes(path, b"seen")
     try:
         nodes = [(node["NodeID"], node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-        look = ray.remote(look_around).options(num_cpus=1)
         looks = [
-            look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(path, str(Path.cwd()))
+            ray.remote(look_around)
+            .options(num_cpus=1, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+            .remote(path, str(Path.cwd()))
             for node, _ in nodes
         ]
         for (_, address), (sees_ledger, version) in zip(nodes, ray.get(looks), strict=True):

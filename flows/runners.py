@@ -20,11 +20,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
@@ -108,8 +109,8 @@ class TaskWorkers(Workers):
     def _submit(self, name: str, payload: bytes) -> PrefectFuture[bytes]:
         if self._runner is None:
             self._runner = self._open()
-        with _reachable_api():
-            return self._runner.submit(work.with_options(name=name), {"payload": payload, "home": str(Path.cwd())})
+        submit = partial(self._runner.submit, work.with_options(name=name), {"payload": payload, "home": str(Path.cwd())})
+        return copy_context().run(_outside_the_stage, submit)
 
 
 class ProcessWorkers(TaskWorkers):
@@ -193,6 +194,13 @@ def _find(runtime: RuntimeConfig) -> Workers:
     from flows.cluster import RayWorkers
 
     return RayWorkers(runtime)
+
+
+def _outside_the_stage(submit: Callable[[], R]) -> R:
+    """Submit as the flow, not as the stage's task, whose parameters would go with every batch."""
+    TaskRunContext.__var__.set(None)  # type: ignore[arg-type]
+    with _reachable_api():
+        return submit()
 
 
 def _reachable_api() -> AbstractContextManager[Any]:

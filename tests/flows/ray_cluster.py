@@ -1,0 +1,75 @@
+"""Two Ray nodes on this machine, each with processes, ports and an object store of its own, ended by the ids of their processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+STORE_BYTES = 80 * 2**20
+START_SECONDS = 60.0
+
+
+@contextmanager
+def two_nodes(folder: Path, cpus: int = 1) -> Iterator[str]:
+    """Start a head and a second node with so many CPUs each; yield the cluster's address, which takes a secret of this process alone."""
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
+    head, second, third = _free_ports(3)
+    address = f"127.0.0.1:{head}"
+    shared = ["--node-ip-address=127.0.0.1", f"--num-cpus={cpus}", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats"]
+    first = ["--head", f"--port={head}", "--include-dashboard=false", f"--temp-dir={folder}", f"--node-manager-port={second}"]
+    nodes = [_start([*first, *shared])]
+    try:
+        _wait_for(head, nodes[0])
+        nodes.append(_start([f"--address={address}", f"--node-manager-port={third}", *shared]))
+        _wait_for(third, nodes[1])
+        yield address
+    finally:
+        for node in reversed(nodes):
+            _end(node)
+
+
+def _start(options: list[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # a node's workers import this checkout, whichever is installed
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "RAY_DEDUP_LOGS": "0"}
+    return subprocess.Popen(command, env=environment, start_new_session=True, **quiet)
+
+
+def _wait_for(port: int, node: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        assert node.poll() is None, f"a Ray node ended with {node.returncode}"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise TimeoutError(f"no Ray node listens on {port}")
+
+
+def _end(node: subprocess.Popen[bytes]) -> None:
+    """End a node the way its own command does, and what is left of its session after that."""
+    node.terminate()
+    try:
+        node.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(node.pid, signal.SIGKILL)
+        node.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
