@@ -38,10 +38,9 @@ def two_nodes(folder: Path, cpus: int = 1) -> Iterator[str]:
 
 def _start(options: list[str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     # a node's workers import this checkout, whichever is installed
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "RAY_DEDUP_LOGS": "0"}
-    return subprocess.Popen(command, env=environment, start_new_session=True, **quiet)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def _wait_for(port: int, node: subprocess.Popen[bytes]) -> None:
