@@ -92,8 +92,9 @@ def read_input(run: Run, name: str, section: InputConfig, dedup: DedupConfig, di
     unplaced = section.model_copy(update={"paths": (), "dataset": "unplaced", "files": (), "new_only": False})
     with run.stage(name) as stage:
         folder = run.ledger.folder("documents", ("corpus", "rows", "text"), unplaced, digest)
-        tables = (profiles_folder(run, folder), signatures_folder(run, folder), anchors_folder(run, folder))
-        return stage.settle(*tasks.read_documents(section, dedup, folder, *tables, run.config.runtime.workers))
+        made = tasks.Made(profiles_folder(run, folder), signatures_folder(run, folder), anchors_folder(run, folder))
+        mapper = None if run.workers.are_here else run.workers.mapper("read shards")
+        return stage.settle(*tasks.read_documents(section, dedup, folder, made, run.config.runtime.workers, mapper))
 
 
 def read_references(run: Run) -> list[Corpus]:
@@ -138,7 +139,7 @@ def anchors_folder(run: Run, documents: str) -> str:
 
 def _complete(run: Run, table: str, folder: str, make: Callable[[tasks.Piece], tuple[Artifact, bool]], documents: Artifact) -> Artifact:
     """Return a table with a part for each of the documents', found whole or made where it is not."""
-    names = list(store.part_names(len(documents.parts)))
+    names = [part.path.removesuffix(".parquet") for part in documents.parts]
     pieces = [piece for name in names if (piece := store.find(f"{folder}/{name}")) is not None]
     if len(pieces) == len(names):
         return store.gather(table, folder, pieces, merge_counts(pieces))

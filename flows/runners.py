@@ -47,13 +47,11 @@ MOST_BATCHES = 48
 class Workers:
     """Work in threads of this process, and train in processes of their own."""
 
+    are_here = True
+    """Whether workers share this process and its memory."""
+
     def __init__(self, runtime: RuntimeConfig) -> None:
         self.runtime = runtime
-
-    @property
-    def threads(self) -> int:
-        """Say how many threads the stage's own process has for it; elsewhere there are workers, and one here."""
-        return self.runtime.workers
 
     def mapper(self, _name: str, /) -> Mapper:
         """Return what maps the items of one stage, whose tasks have a name."""
@@ -70,14 +68,11 @@ class Workers:
 class TaskWorkers(Workers):
     """Work in tasks of a Prefect task runner, which starts with the first of them."""
 
+    are_here = False
+
     def __init__(self, runtime: RuntimeConfig) -> None:
         super().__init__(runtime)
         self._runner: TaskRunner[Any] | None = None
-
-    @property
-    def threads(self) -> int:
-        """Leave the work to the workers."""
-        return 1
 
     @property
     def most_waiting(self) -> int:

@@ -11,6 +11,8 @@ import flows.settings  # noqa: F401  before prefect is imported
 # isort: split
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -83,27 +85,38 @@ Piece: TypeAlias = tuple[int, str]
 """The number of a part of the documents, and the folder of what is made from it."""
 
 
+@dataclass(frozen=True)
+class Made:
+    """Name the folders of what is made of documents while they are read."""
+
+    profiles: str
+    signatures: str
+    anchors: str
+
+
 @task(name="read documents")
 def read_documents(
-    config: InputConfig, dedup: DedupConfig, folder: str, profiles: str, signatures: str, anchors: str, workers: int
+    config: InputConfig, dedup: DedupConfig, folder: str, made: Made, workers: int, mapper: Mapper | None
 ) -> tuple[Artifact, bool]:
     """Read the corpus into documents and, while their texts are in memory, profile and sign them and find what spans are looked for by."""
+    scan, keep = partial(_scan, config=dedup), partial(_keep, made=made, config=dedup)
+    return once(folder, lambda out: read_corpus(config, out, scan, keep, workers=workers, mapper=mapper))
 
-    def scan(data: Bytes, offsets: Offsets) -> Any:
-        signed = sign_texts(data, offsets, dedup)
-        if dedup.find_spans:
-            anchored = anchor_texts(data, offsets, dedup)
-            for name in anchored.column_names:
-                signed = signed.append_column(name, anchored[name])
-        return signed
 
-    def keep(name: str, documents: Documents, signed: Any) -> None:
-        _store_profiles(f"{profiles}/{name}", documents)
-        _store_signatures(f"{signatures}/{name}", *join_signatures(documents, signed), dedup)
-        if dedup.find_spans:
-            keep_anchors(anchors, name, signed)
+def _scan(data: Bytes, offsets: Offsets, config: DedupConfig) -> Any:
+    signed = sign_texts(data, offsets, config)
+    if config.find_spans:
+        anchored = anchor_texts(data, offsets, config)
+        for name in anchored.column_names:
+            signed = signed.append_column(name, anchored[name])
+    return signed
 
-    return once(folder, lambda out: read_corpus(config, out, scan, keep, workers=workers))
+
+def _keep(name: str, documents: Documents, signed: Any, made: Made, config: DedupConfig) -> None:
+    _store_profiles(f"{made.profiles}/{name}", documents)
+    _store_signatures(f"{made.signatures}/{name}", *join_signatures(documents, signed), config)
+    if config.find_spans:
+        keep_anchors(made.anchors, name, signed)
 
 
 @task(name="make parts")

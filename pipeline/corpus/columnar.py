@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.corpus.files import InputFile
+from pipeline.corpus.shards import Stretch
 from pipeline.errors import InputError
 from pipeline.places import is_local, locate
 
@@ -16,19 +19,29 @@ MAX_BATCH_ROWS = 4096
 ARROW_FILE_MAGIC = b"ARROW1"
 
 
-def schema_of(file: InputFile) -> pa.Schema:
-    """Read the file's own schema, metadata included."""
+def describe(file: InputFile, is_counted: bool) -> tuple[pa.Schema, list[Stretch]]:
+    """Return the file's own schema, and its row groups; an Arrow file is one stretch, whose rows are counted if asked for."""
     with _explained(file), _open(file) as stream:
-        return pq.read_schema(stream) if file.format == "parquet" else _arrow_reader(stream).schema
+        if file.format == "arrow":
+            reader = _arrow_reader(stream)
+            num_rows = sum(batch.num_rows for batch in _batches(reader)) if is_counted else None
+            return reader.schema, [Stretch((file,), file.num_bytes, num_rows)]
+        parquet = pq.ParquetFile(stream, pre_buffer=False)
+        groups = [parquet.metadata.row_group(group) for group in range(parquet.metadata.num_row_groups)]
+        before = accumulate((group.num_rows for group in groups), initial=0)
+        return parquet.schema_arrow, [
+            Stretch((file,), group.total_byte_size, group.num_rows, number, number + 1, rows)
+            for number, (group, rows) in enumerate(zip(groups, before, strict=False))
+        ]
 
 
-def read(file: InputFile) -> Iterator[pa.Table]:
-    """Yield a file's rows in the file's own types.
+def read(file: InputFile, start: int = 0, stop: int | None = None) -> Iterator[pa.Table]:
+    """Yield a file's rows in the file's own types; of Parquet those of some row groups.
 
     Raises: InputError when the bytes are damaged, or a string is not UTF-8.
     """
     with _explained(file), _open(file) as stream:
-        for table in _parquet(stream) if file.format == "parquet" else _arrow(stream):
+        for table in _parquet(stream, start, stop) if file.format == "parquet" else _arrow(stream):
             table.validate(full=True)  # Arrow trusts its writers; a string that is not UTF-8 would break a later stage
             yield table
 
@@ -58,20 +71,26 @@ def _open(file: InputFile) -> pa.NativeFile:
     return pa.PythonFile(filesystem.open(plain, "rb"), mode="r")
 
 
-def _parquet(stream: pa.NativeFile) -> Iterator[pa.Table]:
+def _parquet(stream: pa.NativeFile, start: int, stop: int | None) -> Iterator[pa.Table]:
     file = pq.ParquetFile(stream, pre_buffer=False)  # buffered ahead, the whole file would be in memory
-    size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups))
-    for batch in file.iter_batches(batch_size=_batch_rows(size, file.metadata.num_rows)):
+    chosen = range(file.metadata.num_row_groups)[start:stop]
+    groups = [file.metadata.row_group(group) for group in chosen]
+    step = _batch_rows(sum(group.total_byte_size for group in groups), sum(group.num_rows for group in groups))
+    for batch in file.iter_batches(batch_size=step, row_groups=list(chosen)):
         yield pa.Table.from_batches([batch], schema=file.schema_arrow)
 
 
 def _arrow(stream: pa.NativeFile) -> Iterator[pa.Table]:
     reader = _arrow_reader(stream)
-    is_file = isinstance(reader, pa.RecordBatchFileReader)
-    for batch in (reader.get_batch(number) for number in range(reader.num_record_batches)) if is_file else reader:
+    for batch in _batches(reader):
         step = _batch_rows(batch.nbytes, batch.num_rows)
         for start in range(0, batch.num_rows, step):
             yield pa.Table.from_batches([batch.slice(start, step)], schema=reader.schema)
+
+
+def _batches(reader: Any) -> Iterator[Any]:
+    is_file = isinstance(reader, pa.RecordBatchFileReader)
+    yield from (reader.get_batch(number) for number in range(reader.num_record_batches)) if is_file else reader
 
 
 def _arrow_reader(stream: pa.NativeFile) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:

@@ -15,6 +15,7 @@ from itertools import islice
 import pyarrow as pa
 
 from pipeline.corpus.files import InputFile, open_bytes
+from pipeline.corpus.shards import Stretch
 from pipeline.errors import InputError
 
 BATCH_ROWS = 1024
@@ -30,6 +31,11 @@ def schema_of(file: InputFile) -> pa.Schema:
     if not header:
         raise InputError("the file has no header", where=file.path, wanted="column names in the first line", do="add a header line")
     return pa.schema([pa.field(name, pa.string()) for name in header])
+
+
+def describe(file: InputFile, is_counted: bool) -> tuple[pa.Schema, list[Stretch]]:
+    """Return the header's names and the file as one stretch, whose rows are counted if asked for."""
+    return schema_of(file), [Stretch((file,), file.num_bytes, sum(1 for _ in _rows(file)) - 1 if is_counted else None)]
 
 
 def read(file: InputFile) -> Iterator[pa.Table]:

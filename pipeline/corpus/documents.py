@@ -1,6 +1,7 @@
 """The first stage: a corpus becomes the `documents` table, part by part, the user's columns untouched.
 
-Rows get their number in path-sorted input as doc_id. The text moves to the column `text`, every other column to `user.NAME` in its own
+Rows get their number in path-sorted input as doc_id. The input is cut into shards (`corpus.shards`), and each shard into parts, at places
+that do not depend on who reads. The text moves to the column `text`, every other column to `user.NAME` in its own
 type; the original schema, metadata included, goes into the artifact's facts so that `pipeline.rows` can give back what came in. Memory
 holds one part a worker and a few batches, whatever the size of the corpus.
 
@@ -13,7 +14,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,8 +34,9 @@ from pipeline.corpus.listing import is_saved_dataset, list_files
 from pipeline.corpus.parts import SizedRows, cut_parts
 from pipeline.corpus.row_hash import row_hashes
 from pipeline.corpus.schemas import check_storable
+from pipeline.corpus.shards import Shard, Stretch, first_rows
 from pipeline.errors import InputError
-from pipeline.parallel import in_order
+from pipeline.parallel import Mapper, in_order
 from pipeline.rows import encode_schema
 from pipeline.store import Artifact, Part, publish, write_part
 from pipeline.tables import DOCUMENT_FIELDS, USER_PREFIX, Documents, check_documents
@@ -48,9 +53,19 @@ MAX_LISTED = 1000
 
 
 def read_corpus(
-    config: InputConfig, folder: str, scan: Scan | None = None, keep: Keep | None = None, *, first_id: int = 0, workers: int = 1
+    config: InputConfig,
+    folder: str,
+    scan: Scan | None = None,
+    keep: Keep | None = None,
+    *,
+    first_id: int = 0,
+    workers: int = 1,
+    mapper: Mapper | None = None,
 ) -> Artifact:
     """Read the corpus into a `documents` table under `folder`; ids count up from `first_id`.
+
+    The shards are read as one stream by so many threads of this process or, if there is a `mapper`, each by whom that finds, for which
+    rows are counted first; the bytes are the same. Then `scan` and `keep` are functions of a module, too.
 
     Facts: schema (base64 of the Arrow IPC schema), text_column, id_column, source_column, num_rows, num_null_texts, bytes (of text),
     input_bytes, num_files, files (path, bytes, digest), input_digest, num_sources, sources (rows each), encodings (text files each),
@@ -58,19 +73,20 @@ def read_corpus(
 
     Raises: InputError saying what in the input cannot be read or trusted.
     """
-    corpus = open_corpus(config)
+    corpus = open_corpus(config, mapper or in_order, are_counted=mapper is not None)
     columns = guess_columns(corpus.schema, config)
     _refuse_textless(corpus, columns)
     check_storable(corpus.schema)
-    tally = _Tally()
-    to_documents = partial(_to_documents, columns=columns, scan=scan)
-    write = partial(_write, folder=folder, codec=config.codec, keep=keep)
-    with closing(in_order(to_documents, _numbered(corpus.batches(), first_id), workers)) as converted:
-        cut = cut_parts(_counted(converted, tally), config.rows_per_part, config.bytes_per_part)
-        parts = list(in_order(write, enumerate(cut), workers))
+    read = partial(_read_shards, read=corpus.read, columns=columns, scan=scan, keep=keep, config=config, folder=folder)
+    if mapper is None:
+        found = [read((first_id, list(enumerate(corpus.shards))), workers=workers)]
+    else:
+        each = [(first, [numbered]) for first, numbered in zip(first_rows(corpus.shards, first_id), enumerate(corpus.shards), strict=True)]
+        found = list(mapper(partial(read, workers=max(1, workers // max(1, len(each)))), each))
+    parts = [part for own, _ in found for part in own]
     if not parts:
         raise InputError("the input holds no rows", where=", ".join(config.paths) or str(config.dataset), do="check what input.paths names")
-    return publish("documents", folder, parts, _facts(corpus, columns, tally))
+    return publish("documents", folder, parts, _facts(corpus, columns, sum((tally for _, tally in found), _Tally())))
 
 
 def input_digest(config: InputConfig) -> str:
@@ -98,12 +114,12 @@ def _is_hub(config: InputConfig) -> bool:
     return config.dataset is not None and not (Path(config.dataset).is_dir() and is_saved_dataset(config.dataset))
 
 
-def open_corpus(config: InputConfig) -> Corpus:
-    """Open the files or the dataset of a configuration.
+def open_corpus(config: InputConfig, mapper: Mapper = in_order, *, are_counted: bool = False) -> Corpus:
+    """Open the files or the dataset of a configuration; as `open_files` takes its arguments.
 
     Raises: InputError as `find_files` does.
     """
-    return open_dataset(config) if _is_hub(config) else open_files(config)
+    return open_dataset(config) if _is_hub(config) else open_files(config, mapper, are_counted=are_counted)
 
 
 def _refuse_textless(corpus: Corpus, columns: Columns) -> None:
@@ -118,12 +134,15 @@ def _refuse_textless(corpus: Corpus, columns: Columns) -> None:
             )
 
 
+@dataclass
 class _Tally:
     """Count what passes on the way to disk."""
 
-    def __init__(self) -> None:
-        self.num_rows = self.num_null_texts = self.num_text_bytes = 0
-        self.sources: Counter[str] = Counter()
+    num_rows: int = 0
+    num_null_texts: int = 0
+    num_text_bytes: int = 0
+    sources: Counter[str] = field(default_factory=Counter)
+    encodings: Counter[str] = field(default_factory=Counter)
 
     def add(self, documents: pa.Table) -> None:
         text = documents.column("text")
@@ -132,22 +151,71 @@ class _Tally:
         self.num_text_bytes += pc.sum(pc.binary_length(text)).as_py() or 0
         self.sources.update({str(item["values"]): item["counts"] for item in pc.value_counts(documents.column("source")).to_pylist()})
 
+    def __add__(self, other: _Tally) -> _Tally:
+        return _Tally(
+            self.num_rows + other.num_rows,
+            self.num_null_texts + other.num_null_texts,
+            self.num_text_bytes + other.num_text_bytes,
+            self.sources + other.sources,
+            self.encodings + other.encodings,
+        )
 
-def _numbered(batches: Iterable[Batch], first_id: int) -> Iterator[tuple[int, Batch]]:
-    for batch in batches:
+
+def _read_shards(
+    work: tuple[int, list[tuple[int, Shard]]],
+    read: Callable[[Stretch, Counter[str]], Iterator[Batch]],
+    columns: Columns,
+    scan: Scan | None,
+    keep: Keep | None,
+    config: InputConfig,
+    folder: str,
+    workers: int,
+) -> tuple[list[Part], _Tally]:
+    """Read some shards, in order, as one stream; parts end with their shard, and ids count up from the first."""
+    first_id, shards = work
+    tally = _Tally()
+    batches = ((number, batch) for number, shard in shards for stretch in shard for batch in read(stretch, tally.encodings))
+    with closing(in_order(partial(_to_documents, columns=columns, scan=scan), _numbered(batches, first_id), workers)) as converted:
+        cut = _cut(_counted(converted, tally), config)
+        parts = list(in_order(partial(_write, folder=folder, codec=config.codec, keep=keep), cut, workers))
+    _refuse_change([stretch for _, shard in shards for stretch in shard], tally.num_rows)
+    return parts, tally
+
+
+def _refuse_change(stretches: Sequence[Stretch], num_rows: int) -> None:
+    counts = [stretch.num_rows for stretch in stretches if stretch.num_rows is not None]
+    if len(counts) == len(stretches) and sum(counts) != num_rows:
+        raise InputError(
+            "a file changed while it was read",
+            where=f"one of {stretches[0].files[0].path} to {stretches[-1].files[-1].path}",
+            wanted=f"{sum(counts):,} rows, as counted before",
+            got=f"{num_rows:,}",
+            do="run the same command again when nobody writes the input",
+        )
+
+
+def _numbered(batches: Iterable[tuple[int, Batch]], first_id: int) -> Iterator[tuple[int, int, Batch]]:
+    for shard, batch in batches:
         if batch.rows.num_rows:
-            yield first_id, batch
+            yield shard, first_id, batch
             first_id += batch.rows.num_rows
 
 
-def _counted(converted: Iterable[SizedRows], tally: _Tally) -> Iterator[SizedRows]:
-    for documents, sizes in converted:
+def _counted(converted: Iterable[tuple[int, SizedRows]], tally: _Tally) -> Iterator[tuple[int, SizedRows]]:
+    for shard, (documents, sizes) in converted:
         tally.add(documents)
-        yield documents, sizes
+        yield shard, (documents, sizes)
 
 
-def _to_documents(numbered: tuple[int, Batch], columns: Columns, scan: Scan | None) -> SizedRows:
-    first_id, batch = numbered
+def _cut(converted: Iterable[tuple[int, SizedRows]], config: InputConfig) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the name and the rows of each part."""
+    for shard, rows in groupby(converted, key=itemgetter(0)):
+        for number, part in enumerate(cut_parts((sized for _, sized in rows), config.rows_per_part, config.bytes_per_part)):
+            yield f"part-{shard:05d}-{number:05d}", part
+
+
+def _to_documents(numbered: tuple[int, int, Batch], columns: Columns, scan: Scan | None) -> tuple[int, SizedRows]:
+    shard, first_id, batch = numbered
     rows = batch.rows
     texts = rows.column(columns.text)
     text = (texts.chunk(0) if texts.num_chunks == 1 else texts.combine_chunks()).cast(pa.large_string())
@@ -166,7 +234,7 @@ def _to_documents(numbered: tuple[int, Batch], columns: Columns, scan: Scan | No
     documents = pa.Table.from_arrays([*ours, *(rows.column(field.name) for field in theirs)], schema=pa.schema(fields))
     for name in scanned.column_names:
         documents = documents.append_column(SCAN_PREFIX + name, scanned[name])
-    return documents, sizes
+    return shard, (documents, sizes)
 
 
 def _pass_over(text: pa.Array, scan: Scan | None) -> tuple[pa.ChunkedArray, pa.Table]:
@@ -179,9 +247,8 @@ def _pass_over(text: pa.Array, scan: Scan | None) -> tuple[pa.ChunkedArray, pa.T
     return pa.chunked_array(hashes, DOCUMENT_FIELDS.field("content_hash").type), pa.concat_tables(scanned)
 
 
-def _write(numbered: tuple[int, pa.Table], folder: str, codec: str, keep: Keep | None) -> Part:
-    number, rows = numbered
-    name = f"part-{number:05d}"
+def _write(named: tuple[str, pa.Table], folder: str, codec: str, keep: Keep | None) -> Part:
+    name, rows = named
     scanned = [column for column in rows.column_names if column.startswith(SCAN_PREFIX)]
     documents = check_documents(rows.drop_columns(scanned))
     part = write_part(folder, name, documents, compression=codec)
@@ -213,6 +280,6 @@ def _facts(corpus: Corpus, columns: Columns, tally: _Tally) -> dict[str, Any]:
         "input_digest": digest_files(corpus.files),
         "num_sources": len(sources),
         "sources": dict(sources[:MAX_LISTED]),
-        "encodings": dict(sorted(corpus.encodings.items())),
+        "encodings": dict(sorted(tally.encodings.items())),
         "skipped": dict(corpus.skipped),
     }

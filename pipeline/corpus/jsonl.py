@@ -8,6 +8,7 @@ line before the first row is read, so one late line cannot change what earlier r
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.corpus.files import InputFile, open_bytes
 from pipeline.corpus.schemas import merge_schemas
+from pipeline.corpus.shards import Stretch
 from pipeline.errors import InputError
 
 BLOCK_BYTES = 4 << 20
@@ -22,25 +24,29 @@ Line: TypeAlias = tuple[int, dict[str, Any]]  # line number from 1, and its obje
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def schema_of(file: InputFile) -> pa.Schema:
-    """Infer the columns of a file from all of its lines.
+def describe(file: InputFile) -> tuple[pa.Schema, list[Stretch]]:
+    """Infer the columns of a file from all of its lines, and find where it can be cut: nowhere, if it is compressed.
 
-    Raises: InputError naming the line that is no JSON object, or the column whose values share no type.
+    Raises: InputError naming the line that is no JSON object, or the column whose values share no type, or the file without any.
     """
-    schema = pa.schema([])
-    for first_line, rows in _blocks(file):
+    schema, stretches, num_rows = pa.schema([]), list[Stretch](), 0
+    for first_line, start, stop, rows in _blocks(file):
+        stretches.append(Stretch((file,), stop - start, len(rows), start, stop, num_rows, first_line))
+        num_rows += len(rows)
         fields = [pa.field(name, _infer(rows, name, file)) for name in _names(rows)]
         where = f"{file.path}, lines from {first_line}"
         schema = merge_schemas([(file.path, schema), (where, pa.schema(fields))]) if len(schema) else pa.schema(fields)
-    return schema
+    if not num_rows:
+        raise InputError("the file holds no rows", where=file.path, wanted="one JSON object a line", do="restore or remove it")
+    return schema, stretches if file.compression is None else [Stretch((file,), file.num_bytes, num_rows)]
 
 
-def read(file: InputFile, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield a file's rows in the types of `schema`.
+def read(file: InputFile, schema: pa.Schema, start: int = 0, stop: int | None = None, first_line: int = 1) -> Iterator[pa.Table]:
+    """Yield a file's rows in the types of `schema`, or those that begin from byte `start` on and before byte `stop`.
 
     Raises: InputError naming the line, the column, the type wanted and what came.
     """
-    for _, rows in _blocks(file):
+    for *_, rows in _blocks(file, start, stop, first_line):
         present = _names(rows)
         fields = [field for field in schema if field.name in present]
         columns = [_column(rows, field, file) for field in fields]
@@ -51,22 +57,24 @@ def _bare(num_rows: int) -> pa.Table:
     return pa.table({"": pa.nulls(num_rows)})
 
 
-def _blocks(file: InputFile) -> Iterator[tuple[int, list[Line]]]:
-    """Yield the first line's number and the objects of each block of whole lines."""
-    number = 1
-    for block in _whole_lines(file):
-        rows = _parse(block, number, file)
+def _blocks(file: InputFile, start: int = 0, stop: int | None = None, number: int = 1) -> Iterator[tuple[int, int, int, list[Line]]]:
+    """Yield the first line's number, first byte, end and objects of each block of whole lines."""
+    for block in _whole_lines(file, start, stop):
+        end = start + len(block)
+        rows = _parse(block if start else block.removeprefix(BYTE_ORDER_MARK), number, file)
         if rows:
-            yield number, rows
-        number += block.count(b"\n")
+            yield number, start, end, rows
+        start, number = end, number + block.count(b"\n")
 
 
-def _whole_lines(file: InputFile) -> Iterator[bytes]:
+def _whole_lines(file: InputFile, start: int, stop: int | None) -> Iterator[bytes]:
     pieces: list[bytes] = []
-    is_first = True
+    left = sys.maxsize if stop is None else stop - start
     with open_bytes(file) as stream:
-        while piece := _read(stream, file):
-            piece, is_first = piece.removeprefix(BYTE_ORDER_MARK) if is_first else piece, False
+        if start:
+            stream.seek(start)
+        while piece := _read(stream, file, left):
+            left -= len(piece)
             end = piece.rfind(b"\n") + 1
             if end:
                 yield b"".join([*pieces, piece[:end]])
@@ -76,9 +84,9 @@ def _whole_lines(file: InputFile) -> Iterator[bytes]:
         yield last
 
 
-def _read(stream: Any, file: InputFile) -> bytes:
+def _read(stream: Any, file: InputFile, most: int) -> bytes:
     try:
-        return bytes(stream.read(BLOCK_BYTES))
+        return bytes(stream.read(min(BLOCK_BYTES, most)))
     except (OSError, EOFError) as error:
         raise InputError(
             "the file cannot be read to its end", where=file.path, got=str(error), do="copy it again; it is damaged"

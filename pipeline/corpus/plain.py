@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import codecs
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
 from pipeline.corpus.files import InputFile, open_bytes
+from pipeline.corpus.shards import Stretch
 from pipeline.errors import InputError
 
 SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
@@ -37,6 +38,22 @@ def decode(data: bytes) -> tuple[str, str]:
         except UnicodeDecodeError:
             continue
     return data.decode("latin-1"), "latin-1"
+
+
+def describe(files: Iterable[InputFile], source_of: Mapping[str, str]) -> list[Stretch]:
+    """Return files as stretches of many each, with their sources by name."""
+    stretches, own, num_bytes = [], list[InputFile](), 0
+    for file in files:
+        if len(own) == BATCH_FILES or num_bytes >= BATCH_BYTES:
+            stretches.append(_stretch(own, num_bytes, source_of))
+            own, num_bytes = [], 0
+        own.append(file)
+        num_bytes += file.num_bytes
+    return [*stretches, _stretch(own, num_bytes, source_of)]
+
+
+def _stretch(files: Sequence[InputFile], num_bytes: int, source_of: Mapping[str, str]) -> Stretch:
+    return Stretch(tuple(files), num_bytes, len(files), sources=tuple(source_of[file.name] for file in files))
 
 
 def read(files: Iterable[InputFile], encodings: Counter[str]) -> Iterator[pa.Table]:

@@ -24,7 +24,7 @@ from tests.flows.small_corpus import config as _config
 from tests.flows.small_corpus import rows as _rows
 from tests.flows.small_corpus import write as _write
 
-CUT = {"input": {"rows_per_part": 60}, "dedup": {"num_partitions": 5, "block_bytes": 4096, "num_plants": 40}}
+CUT = {"input": {"rows_per_part": 60, "bytes_per_part": 16384}, "dedup": {"num_partitions": 5, "block_bytes": 4096, "num_plants": 40}}
 """So that the small corpus has as many parts, partitions and blocks as there are items to share."""
 
 

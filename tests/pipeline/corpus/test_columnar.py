@@ -45,7 +45,7 @@ def test_rows_and_schema_come_back_in_bounded_batches(
     fsspec.filesystem("memory").pipe("/columnar/f", (tmp_path / "f").read_bytes())
     for path in (str(tmp_path / "f"), "memory:///columnar/f"):
         source = InputFile(path, "f", kind, None, 1)
-        assert columnar.schema_of(source).equals(TABLE.schema, check_metadata=True)
+        assert columnar.describe(source, False)[0].equals(TABLE.schema, check_metadata=True)
         tables = list(columnar.read(source))
         assert pa.concat_tables(tables).equals(TABLE)
         assert max(table.num_rows for table in tables) < 30

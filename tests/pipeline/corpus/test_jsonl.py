@@ -32,7 +32,7 @@ def file(tmp_path: Path, data: bytes, name: str = "a.jsonl") -> InputFile:
 
 
 def rows(source: InputFile) -> Any:
-    return pa.concat_tables(jsonl.read(source, jsonl.schema_of(source)), promote_options="default").to_pylist()
+    return pa.concat_tables(jsonl.read(source, jsonl.describe(source)[0]), promote_options="default").to_pylist()
 
 
 @given(st.lists(st.fixed_dictionaries({}, optional=VALUES), min_size=1), st.booleans())
@@ -40,10 +40,10 @@ def test_objects_come_back(tmp_path_factory: pytest.TempPathFactory, objects: li
     """What json wrote is what is read, a missing key being null, whatever the block size."""
     data = "\r\n\n".join(json.dumps(row, ensure_ascii=is_ascii) for row in objects).encode()
     source = file(tmp_path_factory.mktemp("jsonl"), data)
-    schema = jsonl.schema_of(source)
+    schema = jsonl.describe(source)[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jsonl, "BLOCK_BYTES", 7)
-        assert set(jsonl.schema_of(source)) == set(schema), "types do not depend on blocks"
+        assert set(jsonl.describe(source)[0]) == set(schema), "types do not depend on blocks"
         got = [row for table in jsonl.read(source, schema) for row in table.to_pylist()]
     assert [{k: v for k, v in row.items() if v is not None and k} for row in got] == objects
 
@@ -53,7 +53,7 @@ def test_types_are_inferred_over_the_whole_file(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(jsonl, "BLOCK_BYTES", 8)
     source = file(tmp_path, b'{"n":1,"d":"2020-01-01","u":1}\n{"n":null,"u":18446744073709551615}\n{"n":1.5,"late":[]}\n{"late":["x"]}\n')
     schema = pa.schema({"n": pa.float64(), "d": pa.string(), "u": pa.uint64(), "late": pa.list_(pa.string())})
-    assert jsonl.schema_of(source).equals(schema)
+    assert jsonl.describe(source)[0].equals(schema)
     assert [row.get("u") for table in jsonl.read(source, schema) for row in table.to_pylist()] == [1, 2**64 - 1, None, None]
 
 
@@ -93,7 +93,7 @@ def test_types_that_differ_between_blocks_are_named(tmp_path: Path, monkeypatch:
     """A column that changes its type far into the file says from which line."""
     monkeypatch.setattr(jsonl, "BLOCK_BYTES", 8)
     with pytest.raises(InputError, match=r"column a has a type that does not fit .*; in .*, lines from 2; wanted int64; got string"):
-        jsonl.schema_of(file(tmp_path, b'{"a":1}\n{"a":"x"}\n'))
+        jsonl.describe(file(tmp_path, b'{"a":1}\n{"a":"x"}\n'))
 
 
 def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
