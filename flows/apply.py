@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import State
 from flows.audit import GATE_FAILED, RunResult, ended, finish, finished, tell
 from flows.discreet import flow
 from flows.origin import find_origin
+from flows.orphans import settle_servers
 from flows.recall import recall, tables_of
 from flows.release import release
 from flows.run import running
@@ -59,6 +60,7 @@ def run_apply(run: str, overrides: Sequence[str], settings: Sequence[str], ledge
     with running(config, "", quiet=True, origin=origin) as again:
         done = finished(again)
     if done is None:
+        settle_servers()
         state = cast(State[RunResult], apply(run, list(overrides), list(settings), ledger, quiet=quiet, return_state=True))
         done = cast(RunResult, state.result(raise_on_failure=state.name != GATE_FAILED))
     return ApplyResult(done, read_summary(read_run(done.run, config.runtime.ledger))["applied"])
@@ -68,7 +70,7 @@ def run_apply(run: str, overrides: Sequence[str], settings: Sequence[str], ledge
 def apply(run: str, overrides: list[str], settings: list[str], ledger: str = "data/runs", quiet: bool = False) -> Any:
     """Decide again about a finished run and return a RunResult; a failed gate ends the flow in the state GateFailed."""
     parent, config, origin = find_origin(run, overrides, settings, ledger)
-    with running(config, "", quiet=quiet, origin=origin) as again:
+    with running(config, "", quiet=quiet, origin=origin, claim="run") as again:
         again.write_log("begin", run=again.run_id, parent=origin.parent, overrides=[file["digest"] for file in origin.files])
         with again.stage("tables") as stage:
             documents, copies, scored = recall(parent)

@@ -17,6 +17,7 @@ from flows.announce import announce
 from flows.deduplicate import deduplicate, read
 from flows.discreet import flow
 from flows.guard import guard
+from flows.orphans import settle_servers
 from flows.recall import tables_of
 from flows.release import release
 from flows.run import Run, running
@@ -66,6 +67,7 @@ def run_audit(config: AuditConfig, *, quiet: bool = False) -> RunResult:
     """
     if (done := result_at_hand(resolve(config))) is not None:
         return done
+    settle_servers()
     state = cast(State[RunResult], audit(config, quiet=quiet, return_state=True))
     return cast(RunResult, state.result(raise_on_failure=state.name != GATE_FAILED))
 
@@ -82,7 +84,7 @@ def audit(config: AuditConfig, quiet: bool = False) -> Any:
             tell(resolved.config, done)
         return ended(done, is_new=resolved.last is None)
     config = resolved.config
-    with running(config, resolved.input_digest, quiet=quiet) as run:
+    with running(config, resolved.input_digest, quiet=quiet, claim="run") as run:
         run.write_log("begin", run=run.run_id)
         documents = read(run)
         check_limit(config, documents.num_rows)
@@ -133,6 +135,7 @@ def finished(run: Run) -> RunResult | None:
 
 def finish(run: Run, result: RunResult, tables: Mapping[str, Artifact], parents: Mapping[str, Any], membership: Mapping[str, Any]) -> None:
     """Write run.json, which makes a run count as finished: its result, tables, report's files, what it came from, of what series it is."""
+    run.check_claim()
     run.write_log("end", verdict=result.verdict)
     names = ["index.html", "summary.json", "decisions.parquet", "clusters.parquet", "sink_scores.parquet"]
     names += ["overruled.parquet"] if "overruled" in tables else []

@@ -250,12 +250,10 @@ def main() -> NoReturn:
     try:
         cli(standalone_mode=False)
         sys.exit(0)
-    except click.exceptions.Abort:
-        sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (click.exceptions.Abort, KeyboardInterrupt):  # click makes the one of the other
         click.echo("interrupted; the same command resumes", err=True)
         sys.exit(INTERRUPTED)
     except SinkauditError as error:
@@ -284,6 +282,7 @@ def _show_causes(error: BaseException | None) -> None:
 
 
 def _terminate(*_: Any) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would cut the leaving short and leave processes behind
     raise Terminated
 
 

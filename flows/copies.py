@@ -19,6 +19,7 @@ import polars as pl
 from flows.deduplicate import Deduplicated, deduplicate, read
 from flows.discreet import flow
 from flows.guard import guard
+from flows.orphans import settle_servers
 from flows.run import Run, running
 from flows.series import resolve_new
 from pipeline import store
@@ -66,6 +67,7 @@ def run_copies(config: AuditConfig, *, quiet: bool = False) -> CopiesResult:
     with running(resolved.config, resolved.input_digest, quiet=True) as run:
         if (done := finished(run)) is not None:
             return done
+    settle_servers()
     return copies(config, quiet=quiet)
 
 
@@ -74,7 +76,7 @@ def copies(config: AuditConfig, quiet: bool = False) -> CopiesResult:
     """Deduplicate a corpus and return a CopiesResult."""
     resolved = resolve_new(config)
     config = resolved.config
-    with running(config, resolved.input_digest, quiet=quiet) as run:
+    with running(config, resolved.input_digest, quiet=quiet, claim="run") as run:
         documents = read(run)
         check_limit(config, documents.num_rows)
         found = deduplicate(config, documents)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from flows.locks import locked
 from pipeline import store
 from pipeline.config import canonical_json
 from pipeline.errors import StorageError
@@ -66,6 +67,14 @@ def _own_temporary_folder() -> str:
 
 
 def once(folder: str, make: Callable[[str], Artifact]) -> tuple[Artifact, bool]:
-    """Return the artifact in `folder`, made now unless it already stands there whole, and whether it did."""
+    """Return the artifact in `folder`, made now unless it already stands there whole, and whether it did.
+
+    While another process makes it, this one waits and takes what that one made.
+    """
     found = store.find(folder)
-    return (found, True) if found is not None else (make(folder), False)
+    if found is not None:
+        return found, True
+    parent, _, name = folder.rpartition("/")
+    with locked(f"{parent}/.lock-{name}", is_patient=True):
+        found = store.find(folder)
+        return (found, True) if found is not None else (make(folder), False)

@@ -72,6 +72,7 @@ def release(config: AuditConfig, documents: Artifact, copies: Deduplicated, scor
     write_report(run, documents, copies, scored, decisions, filtered, examined, told, manifest.verdict, parents, overruled)
     if manifest.verdict == "FAIL":
         return Released(decisions, manifest.verdict, staging, filtered.num_rows, parents, overruled)
+    run.check_claim()
     publish_release(staging, run.filtered)
     return Released(decisions, manifest.verdict, run.filtered, filtered.num_rows, parents, overruled)
 

@@ -13,6 +13,7 @@ import yaml
 from flows.deduplicate import Deduplicated
 from flows.environment import describe_environment
 from flows.examine import Examined
+from flows.locks import locked
 from flows.records import write_records
 from flows.run import Run
 from flows.score import Scored
@@ -183,6 +184,11 @@ def write_index(run: Run) -> None:
     A run that has a log and no report ended before it had one, or is under way; it is listed as unfinished.
     """
     root = run.config.runtime.reports
+    with locked(f"{root}/.lock-index", is_patient=True):
+        _write_index(run, root)
+
+
+def _write_index(run: Run, root: str) -> None:
     entries = [index_entry(summary, f"{folder}/{PAGE}") for folder, summary in _summaries(root)]
     listed = {entry["run"] for entry in entries}
     entries += [unfinished_entry(folder, told) for folder, told in _logs(root) if folder not in listed]

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from flows.heap import give_back, limit_arenas
 from flows.ledger import Ledger
+from flows.locks import Check, claimed
 from flows.measure import Meter, StageTiming
 from flows.origin import Origin
 from flows.progress import Narrator
@@ -54,6 +55,7 @@ class Run:
     lines: list[str] = field(default_factory=list)
     today: date = field(default_factory=lambda: this_day())
     origin: Origin | None = None  # of a run that is decided again from the tables of another
+    check_claim: Check = lambda: None  # raises where another process may have taken over, as a lease on an object store can be lost
 
     @property
     def folder(self) -> str:
@@ -154,10 +156,15 @@ def current() -> Run:
 
 
 @contextmanager
-def running(config: AuditConfig, input_digest: str, *, quiet: bool = False, origin: Origin | None = None) -> Iterator[Run]:
+def running(
+    config: AuditConfig, input_digest: str, *, quiet: bool = False, origin: Origin | None = None, claim: str | None = None
+) -> Iterator[Run]:
     """Open a run for the block: memory meter on, progress live. Where it is decided again from another, that one's references are its own.
 
-    Raises: what `find_references` does; InputError for a base or tokenizer that proxies cannot start from.
+    claim: what the block does to the run's places; at the same of one run there is one process at a time. None: it reads only.
+
+    Raises: BusyError when another process is at it; what `find_references` does; InputError for a base or tokenizer that proxies cannot
+    start from.
     """
     references, today = origin.references if origin else find_references(config), this_day()
     made_from = origin.digest if origin else input_digest
@@ -166,7 +173,9 @@ def running(config: AuditConfig, input_digest: str, *, quiet: bool = False, orig
     run_id = run_id_of(config, made_from, named, expired(config.release.waivers, today))
     limit_arenas(config.runtime.workers)
     narrator = Narrator(config.name, quiet=quiet)
-    with Meter() as meter, narrator.live(), open_workers(config.runtime) as workers:
+    runtime = config.runtime
+    held = nullcontext(lambda: None) if claim is None else claimed((runtime.ledger, runtime.filtered, runtime.reports), f"{run_id}-{claim}")
+    with held as check_claim, Meter() as meter, narrator.live(), open_workers(runtime) as workers:
         run = Run(
             config,
             input_digest,
@@ -178,6 +187,7 @@ def running(config: AuditConfig, input_digest: str, *, quiet: bool = False, orig
             references,
             today=today,
             origin=origin,
+            check_claim=check_claim,
         )
         token = _current.set(run)
         try:

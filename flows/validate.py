@@ -21,6 +21,7 @@ from flows.deduplicate import Deduplicated, deduplicate, read
 from flows.discreet import flow, task
 from flows.frozen import Frozen, freeze, told
 from flows.ledger import once
+from flows.orphans import settle_servers
 from flows.proof import Trained, judge_targets, write_results
 from flows.run import Run, running
 from flows.score import RISK_CODE, Scored, score
@@ -78,13 +79,14 @@ def run_validation(config: AuditConfig, only: Only | None = None, command: str =
         raise ConfigError("a validation is of a whole corpus", where="input.new_only", do="set input.new_only=false")
     logged = config.runtime.model_copy(update={"reports": f"{config.runtime.ledger}/validations"})
     folder = f"{config.runtime.reports}/validation/{config.name.removeprefix(PREFIX)}"
+    settle_servers()
     return validate(config.model_copy(update={"runtime": logged}), folder, only, command, quiet)
 
 
 @flow(name="validate", task_runner=ThreadPoolTaskRunner(max_workers=8))
 def validate(config: AuditConfig, folder: str, only: Only | None = None, command: str = "", quiet: bool = False) -> ValidationResult:
     """Freeze predictions, train targets, hold one against the other."""
-    with running(config, input_digest(config.input), quiet=quiet) as run:
+    with running(config, input_digest(config.input), quiet=quiet, claim=f"validation-{only or 'all'}") as run:
         documents = read(run)
         copies = deduplicate(config, documents)
         scored = score(config, documents, copies)

@@ -124,6 +124,13 @@ class Unfinished:
             self._passing.unlink(missing_ok=True)
 
 
+def sweep(folder: str) -> None:
+    """Remove what killed writers left in a local folder under passing names; nobody else may be writing there."""
+    filesystem, plain = locate(folder)
+    for left in Path(plain).glob(".*.tmp") if is_local(filesystem) else ():
+        left.unlink(missing_ok=True)
+
+
 class Upload:
     """Take an object's bytes, a piece of them in memory at a time, and let it appear whole with `finish`, or never with `discard`.
 

@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 from pipeline.errors import IntegrityError
-from pipeline.places import Unfinished, Upload, explained, is_local, locate, objects_below, version_of
+from pipeline.places import Unfinished, Upload, explained, is_local, locate, objects_below, sweep, version_of
 
 DESCRIPTION, VERSIONS = "_artifact.json", "_versions.json"
 READ_BYTES = 1 << 20
@@ -210,6 +210,7 @@ def publish(table: str, folder: str, parts: Sequence[Part], facts: Mapping[str, 
     if not is_local(locate(folder)[0]):
         _write_versions(artifact, _versions_of(artifact))
     write_bytes(f"{folder}/{DESCRIPTION}", json.dumps(described, indent=1, sort_keys=True).encode())
+    sweep(folder)
     return artifact
 
 
