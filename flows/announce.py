@@ -21,7 +21,6 @@ from pipeline.report.wording import gate_value
 
 WORDS = {"pass": "passed", "warn": "warned", "fail": "failed", "waived": "waived", "not_measured": "not_measured"}
 """What a gate came to -> the last part of its event, `sinkaudit.gate.WORD`."""
-STAGE_COLUMNS = ("stage", "seconds", "rows", "rows_per_second", "megabytes_per_second", "peak_memory_bytes", "was_cached")
 TOLD_OF_GATES = ("value", "low", "high", "limit", "unit", "severity")
 
 
@@ -30,8 +29,8 @@ def announce(summary: Mapping[str, Any], report: str, reports_url: str | None) -
     corpus, gates = summary["name"], summary["gates"]["gates"]
     create_markdown_artifact(render_risks(summary), artifact_key(corpus, "summary"), "verdict and what the audit found")
     create_table_artifact([_row(gate) for gate in gates], artifact_key(corpus, "gates"), "what each gate came to, worst first")
-    stages = [{name: stage.get(name) for name in STAGE_COLUMNS} for stage in summary["timing"]["stages"]]
-    create_table_artifact(stages, artifact_key(corpus, "stages"), "what each stage took; rates are of its rows and of the corpus's text")
+    stages = [_stage(stage) for stage in summary["timing"]["stages"]]
+    create_table_artifact(stages, artifact_key(corpus, "stages"), "what each stage took: rows that it made, MB of the corpus's text")
     create_link_artifact(
         report_link(report, reports_url), summary["run"], artifact_key(corpus, "report"), "the risk report, one page that works offline"
     )
@@ -87,6 +86,26 @@ def render_risks(summary: Mapping[str, Any]) -> str:
         lines += ["", f"A model of {parameters:,.0f} parameters is expected to memorize {sinks['expected_memorized']:,.1f} of the"]
         lines[-1] += f" {sinks['rows_judged']:,} rows that deduplication left ({span})."
     return "\n".join(lines) + "\n"
+
+
+def _stage(stage: Mapping[str, Any]) -> dict[str, str]:
+    """Return a stage as a person reads it; what it found in the ledger has no rates."""
+    work = stage.get("work", {}).values()
+    tokens = next((kind["tokens_per_second"] for kind in work if kind["tokens_per_second"] is not None), None)
+    return {
+        "stage": stage["stage"] + (" (in the ledger already)" if stage["was_cached"] else ""),
+        "seconds": f"{stage['seconds']:,.2f}",
+        "rows": f"{stage['rows']:,}",
+        "rows/s": _figure(stage["rows_per_second"]),
+        "MB/s": _figure(stage["megabytes_per_second"]),
+        "tokens/s": _figure(tokens),
+        "FLOPs": f"{flops:.2e}" if (flops := sum(kind["flops"] for kind in work)) else "",
+        "peak memory": f"{stage['peak_memory_bytes'] / 1e6:,.0f} MB",
+    }
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _row(gate: Mapping[str, Any]) -> dict[str, Any]:

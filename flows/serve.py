@@ -5,12 +5,18 @@ from __future__ import annotations
 import flows.settings  # noqa: F401  before prefect is imported
 
 # isort: split
+import asyncio
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
-from prefect import serve
+import click
+import psutil
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
+from prefect.runner import Runner
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from flows.audit import audit
@@ -18,6 +24,33 @@ from flows.deployments import LIMIT, NIGHTLY, describe_deployments
 from flows.server import find_server
 from pipeline.config import AuditConfig
 from pipeline.errors import ConfigError
+
+GRACE_SECONDS = 30.0
+"""How long a run that is told to end may take to say so to the server."""
+
+
+class AuditRunner(Runner):
+    """End the runs under way before ending: Prefect's own runner kills them, and the server would show them as running for ever."""
+
+    async def serve(self) -> None:
+        """Serve until one of the signals arrives."""
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._leave = partial(serving.get_loop().call_soon_threadsafe, serving.cancel)
+        signal.signal(signal.SIGINT, self.handle_interrupt)
+        with suppress(asyncio.CancelledError):  # how a signal ends it, after what Prefect does on its way out: pausing schedules
+            await self.start()
+
+    def handle_sigterm(self, *_: Any, **__: Any) -> None:
+        """End on SIGTERM, which only this process was sent."""
+        for child in psutil.Process().children():
+            child.terminate()
+        self.handle_interrupt()
+
+    def handle_interrupt(self, *_: Any) -> None:
+        """End on Ctrl-C, which has reached the runs, too: wait until they have told the server."""
+        psutil.wait_procs(psutil.Process().children(), timeout=GRACE_SECONDS)
+        self._leave()
 
 
 def serve_audits(config: AuditConfig, cron: str = NIGHTLY) -> None:
@@ -28,8 +61,13 @@ def serve_audits(config: AuditConfig, cron: str = NIGHTLY) -> None:
     deployments = to_deployments(config, cron)
     # whoever looks at a run on the server finds its log there, as with a worker
     told = {PREFECT_LOGGING_TO_API_ENABLED: True, PREFECT_LOGGING_LEVEL: "INFO"}
-    with temporary_settings({PREFECT_API_URL: find_server(), **told}):
-        serve(*deployments, limit=1, print_starting_message=True)
+    url = find_server()
+    with temporary_settings({PREFECT_API_URL: url, **told}):
+        runner = AuditRunner(limit=1, pause_on_shutdown=True)
+        for deployment in deployments:
+            runner.add_deployment(deployment)
+        click.echo("\n".join([f"serving from {url}; Ctrl-C ends it", *(f"  audit/{one.name}" for one in deployments)]), err=True)
+        asyncio.run(runner.serve())
 
 
 def to_deployments(config: AuditConfig, cron: str) -> Sequence[RunnerDeployment]:
