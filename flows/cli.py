@@ -226,12 +226,16 @@ def deployments(configs: tuple[str, ...], output: str) -> None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. dedup.threshold=0.7.")
 def serve(config: str, cron: str, overrides: tuple[str, ...]) -> None:
     """Serve the deployments of CONFIG's corpus from this process until Ctrl-C; needs a Prefect server (`prefect server start`)."""
+    signal.signal(signal.SIGTERM, _terminate)
     from pipeline.config import load_config
 
     settings = load_config(config, overrides)
+    from flows.server import find_server
+
+    url = find_server()
     from flows.serve import serve_audits
 
-    serve_audits(settings, cron)
+    serve_audits(settings, url, cron)
 
 
 @cli.command()

@@ -21,7 +21,6 @@ from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, PREFECT_LOG
 
 from flows.audit import audit
 from flows.deployments import LIMIT, NIGHTLY, describe_deployments
-from flows.server import find_server
 from pipeline.config import AuditConfig
 from pipeline.errors import ConfigError
 
@@ -31,6 +30,12 @@ GRACE_SECONDS = 30.0
 
 class AuditRunner(Runner):
     """End the runs under way before ending: Prefect's own runner kills them, and the server would show them as running for ever."""
+
+    async def __aenter__(self) -> AuditRunner:
+        """Begin, and say so: from here on a signal ends it well."""
+        await super().__aenter__()
+        click.echo(f"serving from {PREFECT_API_URL.value()}; Ctrl-C ends it", err=True)
+        return self
 
     async def serve(self) -> None:
         """Serve until one of the signals arrives."""
@@ -53,20 +58,19 @@ class AuditRunner(Runner):
         self._leave()
 
 
-def serve_audits(config: AuditConfig, cron: str = NIGHTLY) -> None:
-    """Serve the corpus's deployments, one run at a time, until interrupted; their schedules are paused then.
+def serve_audits(config: AuditConfig, url: str, cron: str = NIGHTLY) -> None:
+    """Serve the corpus's deployments from the Prefect API at a URL, one run at a time, until interrupted; their schedules are paused then.
 
-    Raises: ConfigError when no server answers or `cron` is none.
+    Raises: ConfigError when `cron` is none.
     """
     deployments = to_deployments(config, cron)
     # whoever looks at a run on the server finds its log there, as with a worker
     told = {PREFECT_LOGGING_TO_API_ENABLED: True, PREFECT_LOGGING_LEVEL: "INFO"}
-    url = find_server()
     with temporary_settings({PREFECT_API_URL: url, **told}):
         runner = AuditRunner(limit=1, pause_on_shutdown=True)
         for deployment in deployments:
             runner.add_deployment(deployment)
-        click.echo("\n".join([f"serving from {url}; Ctrl-C ends it", *(f"  audit/{one.name}" for one in deployments)]), err=True)
+            click.echo(f"deployment: audit/{deployment.name}", err=True)
         asyncio.run(runner.serve())
 
 
