@@ -53,7 +53,7 @@ from pipeline.release.overruling import in_force, record
 from pipeline.risk.languages import guess_languages
 from pipeline.risk.scoring import score_documents
 from pipeline.risk.sensitive import count_patterns
-from pipeline.rows import profile_documents, read_texts
+from pipeline.rows import name_documents, profile_names, read_texts
 from pipeline.store import Artifact
 from pipeline.tables import (
     CANDIDATE_PAIRS,
@@ -73,7 +73,6 @@ from pipeline.tables import (
     SAMPLES,
     SINK_GAPS,
     SINK_SCORES,
-    Documents,
     Signatures,
     check_documents,
 )
@@ -112,9 +111,9 @@ def _scan(data: Bytes, offsets: Offsets, config: DedupConfig) -> Any:
     return signed
 
 
-def _keep(name: str, documents: Documents, signed: Any, made: Made, config: DedupConfig) -> None:
-    _store_profiles(f"{made.profiles}/{name}", documents)
-    _store_signatures(f"{made.signatures}/{name}", *join_signatures(documents, signed), config)
+def _keep(name: str, names: Any, signed: Any, made: Made, config: DedupConfig) -> None:
+    _store_profiles(f"{made.profiles}/{name}", names)
+    _store_signatures(f"{made.signatures}/{name}", *join_signatures(names, signed), config)
     if config.find_spans:
         keep_anchors(made.anchors, name, signed)
 
@@ -128,7 +127,7 @@ def make_parts(make: Callable[[Piece], tuple[Artifact, bool]], pieces: Sequence[
 def profile_part(piece: Piece, documents: Artifact) -> tuple[Artifact, bool]:
     """Profile one part of the documents."""
     number, folder = piece
-    return once(folder, lambda out: _store_profiles(out, check_documents(store.read_arrow(documents.paths()[number]))))
+    return once(folder, lambda out: _store_profiles(out, name_documents(check_documents(store.read_arrow(documents.paths()[number])))))
 
 
 def sign_part(piece: Piece, documents: Artifact, config: DedupConfig) -> tuple[Artifact, bool]:
@@ -146,8 +145,8 @@ def sign_part(piece: Piece, documents: Artifact, config: DedupConfig) -> tuple[A
 # with each and the bytes must not tell which way they came.
 
 
-def _store_profiles(folder: str, documents: Documents) -> Artifact:
-    return store.publish_frame("profiles", folder, profile_documents(documents).rechunk())
+def _store_profiles(folder: str, names: Any) -> Artifact:
+    return store.publish_frame("profiles", folder, profile_names(names).rechunk())
 
 
 def _store_signatures(folder: str, signatures: Signatures, facts: Mapping[str, Any], config: DedupConfig) -> Artifact:

@@ -40,14 +40,21 @@ def restore_user_rows(documents: pa.Table, schema: pa.Schema, text_column: str) 
 
 def profile_documents(documents: Documents) -> Profiles:
     """Return what can be known of each document without reading its text again: identity, bytes, emptiness."""
-    columns = documents.select(["doc_id", "source", "source_id", "content_hash", "row_hash"]).cast(
-        pa.schema([("doc_id", pa.int64()), *((name, pa.large_string()) for name in ("source", "source_id")), *HASHES])
-    )
-    frame = pl.DataFrame(pl.from_arrow(columns)).with_columns(
-        num_bytes=pl.Series(pc.fill_null(pc.binary_length(documents["text"]), 0).cast(pa.int64())),
-        is_empty=pl.col("content_hash") == pl.lit(empty_content_hash()),
-    )
-    return PROFILES.check(frame)
+    return profile_names(name_documents(documents))
+
+
+def name_documents(documents: Documents) -> pa.Table:
+    """Return what names each document, and the bytes of its text."""
+    sizes = pc.fill_null(pc.binary_length(documents["text"]), 0).cast(pa.int64())
+    return documents.select(["doc_id", "source", "source_id", "content_hash", "row_hash"]).append_column("num_bytes", sizes)
+
+
+def profile_names(names: pa.Table) -> Profiles:
+    """Return `profile_documents` of documents that `name_documents` named."""
+    strings = [(name, pa.large_string()) for name in ("source", "source_id")]
+    columns = names.cast(pa.schema([("doc_id", pa.int64()), *strings, *HASHES, ("num_bytes", pa.int64())]))
+    frame = pl.DataFrame(pl.from_arrow(columns))
+    return PROFILES.check(frame.with_columns(is_empty=pl.col("content_hash") == pl.lit(empty_content_hash())))
 
 
 def read_texts(documents: Artifact, doc_ids: Collection[int]) -> Iterator[tuple[int, str]]:

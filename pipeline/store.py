@@ -1,4 +1,7 @@
-"""The only door to disk for tables: Parquet parts written whole or not at all, and folders that count only once described.
+"""The only door to disk for tables: parts written whole or not at all, and folders that count only once described.
+
+Parts are Parquet, but for those of `documents`, which are Arrow files: written as the rows come, without encoding them, and mapped when
+they are read, so that who wants a few of the texts reads these alone.
 
 A table's folder is trusted when `_artifact.json` stands in it, which is written last, and every part still has the digest recorded
 there. A kill at any moment therefore leaves either a whole artifact or a folder that the next run writes again. Local parts appear by
@@ -35,6 +38,7 @@ from pipeline.errors import IntegrityError
 from pipeline.places import Unfinished, Upload, explained, is_local, locate, objects_below, sweep, version_of
 
 DESCRIPTION, VERSIONS = "_artifact.json", "_versions.json"
+RECORDS = ".arrow"
 READ_BYTES = 1 << 20
 ROW_GROUP_BYTES = 4 << 20
 """Of a table in memory: what a reader that goes row group by row group holds at a time."""
@@ -201,6 +205,22 @@ def write_stream(folder: str, name: str, tables: Iterable[pa.Table]) -> Part:
     return Part(f"{name}.parquet", num_rows, sink.num_bytes, sink.digest())
 
 
+def write_records(folder: str, name: str, tables: Iterable[pa.Table], codec: str = "none") -> Part:
+    """Write tables of one schema, of which there is at least one, as one Arrow file, one of them in memory at a time.
+
+    Each becomes a batch of its own, so the same rows in other tables are other bytes.
+    """
+    rows = iter(tables)
+    first, num_rows = next(rows), 0
+    options = pa.ipc.IpcWriteOptions(compression=None if codec == "none" else codec)
+    with writing(f"{folder}/{name}{RECORDS}") as sink, pa.ipc.new_file(sink, first.schema, options=options) as writer:
+        for table in chain([first], rows):
+            num_rows += table.num_rows
+            # rows in several pieces would become as many batches
+            writer.write_table(table.combine_chunks())
+    return Part(f"{name}{RECORDS}", num_rows, sink.num_bytes, sink.digest())
+
+
 def publish(table: str, folder: str, parts: Sequence[Part], facts: Mapping[str, Any] | None = None) -> Artifact:
     """Make a table's folder count: write its description, last."""
     facts = json.loads(json.dumps(dict(facts or {})))  # as they will be read again: tuples are lists
@@ -273,9 +293,9 @@ def read_rows(artifact: Artifact, is_wanted: pl.Expr) -> pl.DataFrame:
     """Read the rows of a table for which an expression holds, one row group in memory at a time."""
     found = []
     for path in artifact.paths():
-        with _parquet(path) as file:
-            found.append(_polars(file.schema_arrow.empty_table()))
-            groups = (_polars(file.read_row_group(group)) for group in range(file.num_row_groups))
+        with _opened(path) as file:
+            found.append(_polars(file.schema.empty_table()))
+            groups = (_polars(file.read_group(group, None)) for group in range(len(file.group_rows)))
             found += [group.filter(is_wanted) for group in groups]
     return pl.concat(found)
 
@@ -292,29 +312,29 @@ def iter_arrow(artifact: Artifact, columns: Sequence[str] | None = None) -> Iter
 
 
 def read_arrow(path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one Parquet file as Arrow."""
-    with _parquet(path) as file:
-        unknown = set(columns or ()) - {*file.schema_arrow.names}
+    """Read one part as Arrow."""
+    with _opened(path, columns) as file:
+        unknown = set(columns or ()) - {*file.schema.names}
         if unknown:
             raise pa.ArrowInvalid(f"{path} has no column {', '.join(sorted(unknown))}")
-        return file.read(columns=columns)
+        return file.read(columns)
 
 
 def count_rows(path: str) -> int:
-    """Return the number of rows of one Parquet file, from its foot."""
-    with _parquet(path) as file:
-        return int(file.metadata.num_rows)
+    """Return the number of rows of one part."""
+    with _opened(path, ["doc_id"]) as file:
+        return sum(file.group_rows)
 
 
 def iter_chosen(path: str, columns: Sequence[str], is_chosen: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
-    """Yield the chosen rows of one Parquet file, a row group at a time; a group without any is not read."""
-    with _parquet(path) as file:
+    """Yield the chosen rows of one part, a row group at a time; a group without any is not read."""
+    with _opened(path, columns) as file:
         start = 0
-        for group in range(file.num_row_groups):
-            wanted = is_chosen[start : start + file.metadata.row_group(group).num_rows]
-            start += len(wanted)
+        for group, num_rows in enumerate(file.group_rows):
+            wanted = is_chosen[start : start + num_rows]
+            start += num_rows
             if wanted.any():
-                rows = file.read_row_group(group, columns=columns)
+                rows = file.read_group(group, columns)
                 yield rows if wanted.all() else rows.filter(pa.array(wanted))
 
 
@@ -434,19 +454,62 @@ def _read_versions(folder: str) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
+class _Parquet:
+    """Read a Parquet file by row groups."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self.schema = file, file.schema_arrow
+        self.group_rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+
+    def read(self, columns: Sequence[str] | None) -> pa.Table:
+        return self._file.read(columns=columns)
+
+    def read_group(self, group: int, columns: Sequence[str] | None) -> pa.Table:
+        return self._file.read_row_group(group, columns=columns)
+
+
+class _Records:
+    """Read an Arrow file by its batches; where it is mapped, nothing is read before it is looked at."""
+
+    def __init__(self, source: Any, columns: Sequence[str] | None) -> None:
+        whole = pa.ipc.open_file(source)
+        self.schema, self._reader = whole.schema, whole
+        if columns is not None and {*columns} <= {*whole.schema.names}:
+            wanted = sorted(whole.schema.get_field_index(name) for name in columns)
+            self._reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=wanted))
+        self._batches = [self._reader.get_batch(number) for number in range(self._reader.num_record_batches)]
+        self.group_rows = [batch.num_rows for batch in self._batches]
+
+    def read(self, columns: Sequence[str] | None) -> pa.Table:
+        table = pa.Table.from_batches(self._batches, self._reader.schema)
+        return table if columns is None else table.select(columns)
+
+    def read_group(self, group: int, columns: Sequence[str] | None) -> pa.Table:
+        table = pa.Table.from_batches([self._batches[group]])
+        return table if columns is None else table.select(columns)
+
+
 @contextmanager
-def _parquet(path: str) -> Iterator[Any]:
+def _opened(path: str, columns: Sequence[str] | None = None) -> Iterator[_Parquet | _Records]:
     filesystem, plain = locate(path)
+    is_records = path.endswith(RECORDS)
     try:
         with explained(path, "read"):
             if is_local(filesystem):
+                if is_records:
+                    yield _Records(pa.memory_map(plain), columns)
+                    return
                 # buffered ahead, a part would be in memory twice, and fresh memory costs more than reading
                 with pq.ParquetFile(plain, memory_map=True, pre_buffer=False) as file:
-                    yield file
+                    yield _Parquet(file)
             else:
                 # over a network it is the other way round: what is wanted of a row group comes in as few requests as possible
-                with filesystem.open(plain, "rb", cache_type="none") as remote, pq.ParquetFile(remote, pre_buffer=True) as file:
-                    yield file
+                with filesystem.open(plain, "rb", cache_type="none") as remote:
+                    if is_records:
+                        yield _Records(pa.PythonFile(remote, mode="r"), columns)
+                        return
+                    with pq.ParquetFile(remote, pre_buffer=True) as file:
+                        yield _Parquet(file)
     except FileNotFoundError:
         raise IntegrityError("a part of the ledger is missing", where=path, do="run the same command again to rebuild it") from None
 

@@ -2,8 +2,8 @@
 
 Rows get their number in path-sorted input as doc_id. The input is cut into shards (`corpus.shards`), and each shard into parts, at places
 that do not depend on who reads. The text moves to the column `text`, every other column to `user.NAME` in its own
-type; the original schema, metadata included, goes into the artifact's facts so that `pipeline.rows` can give back what came in. Memory
-holds one part a worker and a few batches, whatever the size of the corpus.
+type; the original schema, metadata included, goes into the artifact's facts so that `pipeline.rows` can give back what came in. Rows
+go to disk as they come: memory holds a few batches a worker, and of a part what names its documents, whatever the size of the corpus.
 
 Texts are normalised once, here; who wants to make something of them while they are in memory passes a `scan`, and a `keep` that takes
 what it made, part by part.
@@ -31,21 +31,21 @@ from pipeline.corpus.columns import Columns, guess_columns
 from pipeline.corpus.files import digest_files, digests
 from pipeline.corpus.hub import describe_dataset, open_dataset
 from pipeline.corpus.listing import is_saved_dataset, list_files
-from pipeline.corpus.parts import SizedRows, cut_parts
+from pipeline.corpus.parts import SizedRows, cut_parts, with_one_dictionary
 from pipeline.corpus.row_hash import row_hashes
 from pipeline.corpus.schemas import check_storable
 from pipeline.corpus.shards import Shard, Stretch, first_rows
 from pipeline.errors import InputError
 from pipeline.parallel import Mapper, in_order
-from pipeline.rows import encode_schema
-from pipeline.store import Artifact, Part, publish, write_part
-from pipeline.tables import DOCUMENT_FIELDS, USER_PREFIX, Documents, check_documents
+from pipeline.rows import encode_schema, name_documents
+from pipeline.store import Artifact, Part, publish, write_records
+from pipeline.tables import DOCUMENT_FIELDS, USER_PREFIX, check_documents
 from pipeline.text import Bytes, Offsets, cut_blocks, hash_normalised, padded_buffers
 
 Scan: TypeAlias = Callable[[Bytes, Offsets], pa.Table]
 """Takes normalised texts as `text.padded_buffers` returns them, in any thread, and returns a table with a row for each."""
-Keep: TypeAlias = Callable[[str, Documents, pa.Table], None]
-"""Takes a part's name, its documents, and what the scan made of them, in any thread."""
+Keep: TypeAlias = Callable[[str, pa.Table, pa.Table], None]
+"""Takes a part's name, the names of its documents (`rows.name_documents`), and what the scan made of them."""
 
 SCAN_PREFIX = "scan."
 MAX_LISTED = 1000
@@ -177,7 +177,7 @@ def _read_shards(
     batches = ((number, batch) for number, shard in shards for stretch in shard for batch in read(stretch, tally.encodings))
     with closing(in_order(partial(_to_documents, columns=columns, scan=scan), _numbered(batches, first_id), workers)) as converted:
         cut = _cut(_counted(converted, tally), config)
-        parts = list(in_order(partial(_write, folder=folder, codec=config.codec, keep=keep), cut, workers))
+        parts = [_write(name, pieces, folder, config.codec, keep) for name, pieces in cut]
     _refuse_change([stretch for _, shard in shards for stretch in shard], tally.num_rows)
     return parts, tally
 
@@ -207,11 +207,11 @@ def _counted(converted: Iterable[tuple[int, SizedRows]], tally: _Tally) -> Itera
         yield shard, (documents, sizes)
 
 
-def _cut(converted: Iterable[tuple[int, SizedRows]], config: InputConfig) -> Iterator[tuple[str, pa.Table]]:
-    """Yield the name and the rows of each part."""
+def _cut(converted: Iterable[tuple[int, SizedRows]], config: InputConfig) -> Iterator[tuple[str, Iterator[pa.Table]]]:
+    """Yield the name of each part and its pieces, which are drawn as they are asked for."""
     for shard, rows in groupby(converted, key=itemgetter(0)):
-        for number, part in enumerate(cut_parts((sized for _, sized in rows), config.rows_per_part, config.bytes_per_part)):
-            yield f"part-{shard:05d}-{number:05d}", part
+        for number, pieces in enumerate(cut_parts((sized for _, sized in rows), config.rows_per_part, config.bytes_per_part)):
+            yield f"part-{shard:05d}-{number:05d}", pieces
 
 
 def _to_documents(numbered: tuple[int, int, Batch], columns: Columns, scan: Scan | None) -> tuple[int, SizedRows]:
@@ -237,23 +237,33 @@ def _to_documents(numbered: tuple[int, int, Batch], columns: Columns, scan: Scan
     return shard, (documents, sizes)
 
 
-def _pass_over(text: pa.Array, scan: Scan | None) -> tuple[pa.ChunkedArray, pa.Table]:
+def _pass_over(text: pa.Array, scan: Scan | None) -> tuple[pa.Array, pa.Table]:
     """Normalise a batch's texts, a block at a time, and return their content hashes and what the scan makes of them."""
     hashes, scanned = [], []
     for block in cut_blocks(text):
         normalised = padded_buffers(block)
         hashes.append(hash_normalised(*normalised))
         scanned.append(scan(*normalised) if scan is not None else pa.table({}))
-    return pa.chunked_array(hashes, DOCUMENT_FIELDS.field("content_hash").type), pa.concat_tables(scanned)
+    return pa.concat_arrays(hashes), pa.concat_tables(scanned).combine_chunks()
 
 
-def _write(named: tuple[str, pa.Table], folder: str, codec: str, keep: Keep | None) -> Part:
-    name, rows = named
-    scanned = [column for column in rows.column_names if column.startswith(SCAN_PREFIX)]
-    documents = check_documents(rows.drop_columns(scanned))
-    part = write_part(folder, name, documents, compression=codec)
+def _write(name: str, pieces: Iterator[pa.Table], folder: str, codec: str, keep: Keep | None) -> Part:
+    """Write a part's documents as they come, and hand on what was made of them on the way."""
+    names, scans = [], []
+
+    def documents() -> Iterator[pa.Table]:
+        for piece in with_one_dictionary(pieces):
+            scanned = [column for column in piece.column_names if column.startswith(SCAN_PREFIX)]
+            rows = check_documents(piece.drop_columns(scanned))
+            if keep is not None:
+                # what is held till the part ends must not hold the texts
+                names.append(name_documents(rows))
+                scans.append(piece.select(scanned).rename_columns([column.removeprefix(SCAN_PREFIX) for column in scanned]))
+            yield rows
+
+    part = write_records(folder, name, documents(), codec)
     if keep is not None:
-        keep(name, documents, rows.select(scanned).rename_columns([column.removeprefix(SCAN_PREFIX) for column in scanned]))
+        keep(name, pa.concat_tables(names), pa.concat_tables(scans))
     return part
 
 

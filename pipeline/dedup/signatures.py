@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.config import DedupConfig
 from pipeline.dedup.facts import Facts
 from pipeline.dedup.kernels import Hashes, Words32, minima, sign_all
+from pipeline.rows import name_documents
 from pipeline.tables import SIGNATURES, Documents, Signatures
 from pipeline.text import Bytes, Offsets, are_spaceless, cut_blocks, padded_buffers
 
@@ -36,7 +36,7 @@ def compute_signatures(documents: Documents, config: DedupConfig) -> tuple[Signa
     """
     signed = [sign_texts(*padded_buffers(texts), config) for texts in cut_blocks(documents["text"])]
     columns = pa.concat_tables([sign_texts(*padded_buffers(pa.array([], pa.large_string())), config), *signed])
-    return join_signatures(documents, columns)
+    return join_signatures(name_documents(documents), columns)
 
 
 def sign_texts(data: Bytes, offsets: Offsets, config: DedupConfig) -> pa.Table:
@@ -52,12 +52,15 @@ def sign_texts(data: Bytes, offsets: Offsets, config: DedupConfig) -> pa.Table:
     return pa.table({"num_shingles": counts, "is_spaceless": spaceless, "signature": column})
 
 
-def join_signatures(documents: Documents, signed: pa.Table) -> tuple[Signatures, Facts]:
-    """Return what `sign_texts` made of the documents' texts, in their order, as their table of signatures, and its counts."""
+def join_signatures(names: pa.Table, signed: pa.Table) -> tuple[Signatures, Facts]:
+    """Return what `sign_texts` made of documents' texts, in their order, as their table of signatures, and its counts.
+
+    `names` is what `name_documents` says of them.
+    """
     columns = {
-        "doc_id": documents["doc_id"],
-        "content_hash": documents["content_hash"].cast(pa.large_binary()),
-        "num_bytes": pc.fill_null(pc.binary_length(documents["text"]), 0).cast(pa.int64()),
+        "doc_id": names["doc_id"],
+        "content_hash": names["content_hash"].cast(pa.large_binary()),
+        "num_bytes": names["num_bytes"],
         "num_shingles": signed["num_shingles"],
         "is_spaceless": signed["is_spaceless"],
         "signature": signed["signature"].cast(pa.large_binary()),

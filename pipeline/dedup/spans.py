@@ -74,7 +74,7 @@ def find_spans(
     parts, as far as `keep_anchors` stored them when they were read. Spans come by doc_id and start; two spans of one document may overlap.
     """
     reading = _plan_reading(documents, kept)
-    paths = [anchors_path(anchors or f"{folder}/anchors", part.path.removesuffix(".parquet")) for part in documents.parts]
+    paths = [anchors_path(anchors or f"{folder}/anchors", part.path.rpartition(".")[0]) for part in documents.parts]
     num_windows = sum(
         int(_find_anchors(part, path, config).num_windows[is_kept].sum(dtype=np.int64))
         for part, path, is_kept in zip(documents.paths(), paths, reading.is_kept, strict=True)

@@ -71,8 +71,8 @@ def read(corpus: str, work: str, config: DedupConfig, eighths: int = 8, workers:
 
     pieces: dict[str, Artifact] = {}
 
-    def keep(name: str, documents: Any, signed: Any) -> None:
-        signatures, facts = join_signatures(documents, signed)
+    def keep(name: str, names: Any, signed: Any) -> None:
+        signatures, facts = join_signatures(names, signed)
         pieces[name] = store.publish_frame("signatures", f"{work}/signatures/{name}", signatures, facts)
 
     files = sorted(str(path) for path in Path(corpus).rglob("*.parquet"))

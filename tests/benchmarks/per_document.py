@@ -34,7 +34,7 @@ from pipeline.dedup.signatures import join_signatures, sign_texts
 from pipeline.dedup.sweep import sweep_thresholds
 from pipeline.dedup.verification import verify_candidates
 from pipeline.parallel import in_threads
-from pipeline.rows import profile_documents
+from pipeline.rows import profile_names
 from pipeline.store import Artifact
 
 NUM_WORDS, VOCABULARY, FILE_ROWS = 12, 50_000, 250_000
@@ -100,9 +100,9 @@ def read(work: Path, config: DedupConfig) -> tuple[Artifact, Artifact, Artifact]
     """Read, profile and sign the documents."""
     pieces: dict[str, tuple[Artifact, Artifact]] = {}
 
-    def keep(name: str, documents: Any, signed: Any) -> None:
-        signatures, facts = join_signatures(documents, signed)
-        profiled = store.publish_frame("profiles", f"{work}/profiles/{name}", profile_documents(documents))
+    def keep(name: str, names: Any, signed: Any) -> None:
+        signatures, facts = join_signatures(names, signed)
+        profiled = store.publish_frame("profiles", f"{work}/profiles/{name}", profile_names(names))
         pieces[name] = profiled, store.publish_frame("signatures", f"{work}/signatures/{name}", signatures, facts)
 
     corpus = InputConfig(paths=(str(work / "corpus"),), text_column="text", bytes_per_part=SIZES["bytes_per_part"])

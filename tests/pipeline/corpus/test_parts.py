@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.corpus.parts import cut_parts
+from pipeline.corpus.parts import cut_parts, with_one_dictionary
 from pipeline.errors import InputError
 
 
@@ -28,7 +28,7 @@ def test_parts_end_at_their_bounds_wherever_batches_do(batches: list[list[int]],
     """Parts are those that a row-by-row count would cut, and hold every row in order."""
     flat = [one for batch in batches for one in batch]
     sized = [(pa.table({"size": pa.array(batch, pa.int64())}), np.array(batch, np.int64)) for batch in batches]
-    parts = list(cut_parts(sized, rows, size))
+    parts = [pa.concat_tables(pieces) for pieces in cut_parts(sized, rows, size)]
     assert [part.num_rows for part in parts] == plain(flat, rows, size)
     assert [one for part in parts for one in part.column("size").to_pylist()] == flat
 
@@ -38,4 +38,4 @@ def test_dictionaries_that_outgrow_their_index_are_named() -> None:
     kind = pa.dictionary(pa.int8(), pa.string())
     batches = [pa.table({"a": pa.array([f"{b}-{i}" for i in range(100)]).cast(kind)}) for b in range(2)]
     with pytest.raises(InputError, match=r"a dictionary column has more values than its index type can count; .* plain strings"):
-        list(cut_parts([(batch, np.ones(100, np.int64)) for batch in batches], 1000, 10**6))
+        list(with_one_dictionary(next(cut_parts([(batch, np.ones(100, np.int64)) for batch in batches], 1000, 10**6))))
