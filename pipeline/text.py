@@ -49,7 +49,6 @@ COMBINES = 255
 """In place of its length, of a character that may combine with the one before it."""
 ZERO, ONE, EIGHT = np.uint64(0), np.uint64(1), np.uint64(8)
 CHUNK, ALL = np.uint64(64), np.uint64(0xFFFFFFFFFFFFFFFF)
-HIGHEST = np.uint64(0x8080808080808080)
 # Burmese, Khmer, Lao, Thai, Tibetan, Tai Lue, kana, bopomofo, Han; Hangul separates its words with blanks
 SPACELESS = (
     (0x0E00, 0x0EFF),
@@ -183,14 +182,12 @@ class _Pages:
 
     def _fill(self, page: int) -> None:
         """Add to the tables in place, which nobody reads there yet, and put what characters become into new bytes."""
-        data = [self._held.data.tobytes()]
-        end = len(data[0])
-        for point, alone in enumerate(_alone(page), page * PAGE):
-            self._held.starts[point] = end
-            self._held.lengths[point] = COMBINES if alone is None else len(alone)
-            data.append(alone or b"")
-            end += len(data[-1])
-        self._held = _Mapping(self._held.starts, self._held.lengths, np.frombuffer(b"".join(data), np.uint8))
+        alone, points = _alone(page), slice(page * PAGE, (page + 1) * PAGE)
+        data = b"".join(each or b"" for each in alone)
+        sizes = np.array([len(each or b"") for each in alone], np.int64)
+        self._held.starts[points] = len(self._held.data) + np.cumsum(sizes) - sizes
+        self._held.lengths[points] = [COMBINES if each is None else len(each) for each in alone]
+        self._held = _Mapping(self._held.starts, self._held.lengths, np.append(self._held.data, np.frombuffer(data, np.uint8)))
         self._is_filled[page] = True
 
 
@@ -248,18 +245,6 @@ def _letter_kinds() -> Bytes:
 
 
 @intrinsic
-def _load(_: Any, data: Any, at: Any) -> Any:
-    """Read eight bytes from byte `at` on, the first in the lowest place, wherever they lie: numba reads only what is aligned."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        start = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        word = builder.bitcast(builder.gep(start, [arguments[1]]), ir.IntType(64).as_pointer())
-        return builder.load(word, align=1)
-
-    return types.uint64(data, at), generate
-
-
-@intrinsic
 def _fold(_: Any, data: Any, at: Any, out: Any, to: Any) -> Any:
     """Copy 64 bytes, capitals made small and white space made blanks; return a bit for each byte that is white space."""
 
@@ -281,6 +266,19 @@ def _fold(_: Any, data: Any, at: Any, out: Any, to: Any) -> Any:
         return builder.bitcast(white, ir.IntType(64))
 
     return types.uint64(data, at, out, to), generate
+
+
+@intrinsic
+def _find_high(_: Any, data: Any, at: Any) -> Any:
+    """Return a bit for each of the 64 bytes from byte `at` on that is not ASCII, the first in the lowest place."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        chunk_type = ir.VectorType(ir.IntType(8), 64)
+        chunk = builder.load(builder.bitcast(builder.gep(start, [arguments[1]]), chunk_type.as_pointer()), align=1)
+        return builder.bitcast(builder.icmp_signed("<", chunk, ir.Constant(chunk_type, [0] * 64)), ir.IntType(64))
+
+    return types.uint64(data, at), generate
 
 
 @intrinsic
@@ -310,9 +308,9 @@ def _find_suspects(data: Bytes, offsets: Offsets) -> npt.NDArray[np.bool_]:
     for document in range(len(are)):
         i, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])
         num_foreign = ZERO
-        while i + EIGHT <= end:
-            num_foreign += _count_bits(_load(data, i) & HIGHEST)
-            i += EIGHT
+        while i + CHUNK <= end:
+            num_foreign += _count_bits(_find_high(data, i))
+            i += CHUNK
         while i < end:
             num_foreign += np.uint64(data[i] >= 128)
             i += ONE
@@ -329,14 +327,14 @@ def _find_suspects(data: Bytes, offsets: Offsets) -> npt.NDArray[np.bool_]:
 @njit(cache=True, nogil=True, inline="always")
 def _next_foreign(data: Bytes, i: np.uint64, stop: np.uint64) -> np.uint64:
     """Return the place of the first byte at or after `i` that is not ASCII, `stop` if there is none."""
-    while i + EIGHT <= stop:
-        high = _load(data, i) & HIGHEST
+    while i < stop and i + CHUNK <= np.uint64(len(data)):
+        high = _find_high(data, i)
         if high:
-            return i + (_count_trailing_zeros(high) >> np.uint64(3))
-        i += EIGHT
+            return min(i + _count_trailing_zeros(high), stop)
+        i += CHUNK
     while i < stop and data[i] < 128:
         i += ONE
-    return i
+    return min(i, stop)
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from pipeline.text import Bytes, Offsets
@@ -29,8 +31,10 @@ FMIX = np.uint64(0xFF51AFD7ED558CCD)
 ZERO, ONE, EIGHT, SIXTEEN = np.uint64(0), np.uint64(1), np.uint64(8), np.uint64(16)
 WIDE, ALL = np.uint64(64), np.uint64(0xFFFFFFFFFFFFFFFF)
 HALF = np.uint64(32)
+LANES, AT_ONCE = (16, 8) if get_host_cpu_features().get("avx512f") else (8, 4)
+"""Shingles and permutations that are worked on at once: what fits the processor's registers."""
 RUN = 32
-"""Shingles that one turn of the vectorised loop takes at most."""
+"""Shingles to a multiple of which documents are padded."""
 SMALL_SORT = 24
 """Run of hashes that insertion sorts faster than anything else."""
 
@@ -58,6 +62,49 @@ def _find_blanks(_: Any, data: Any, at: Any) -> Any:
         return builder.bitcast(builder.icmp_unsigned("==", chunk, ir.Constant(chunk_type, [32] * 64)), ir.IntType(64))
 
     return types.uint64(data, at), generate
+
+
+@intrinsic
+def _keep_some_minima(_: Any, shingles: Any, a: Any, b: Any, first: Any, signature_: Any) -> Any:
+    """Write the minima of permutations first .. first + AT_ONCE - 1 over shingles, which are a whole number of runs.
+
+    The running minima stay in registers, `LANES` of each, which compilers do not find out by themselves.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lane, index = ir.VectorType(ir.IntType(32), LANES), ir.IntType(64)
+        arrays = {place: context.make_array(signature.args[place])(context, builder, arguments[place]) for place in (0, 1, 2, 4)}
+
+        def at(place: int, offset: Any) -> Any:
+            return builder.gep(arrays[place].data, [offset])
+
+        def everywhere(value: Any) -> Any:
+            one = builder.insert_element(ir.Constant(lane, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(one, one, ir.Constant(lane, [0] * LANES))
+
+        def smaller(one: Any, other: Any) -> Any:
+            return builder.select(builder.icmp_unsigned("<", one, other), one, other)
+
+        ks = [builder.add(arguments[3], ir.Constant(index, k)) for k in range(AT_ONCE)]
+        factors, summands = ([everywhere(builder.load(at(place, k))) for k in ks] for place in (1, 2))
+        kept = [cgutils.alloca_once_value(builder, ir.Constant(lane, [0xFFFFFFFF] * LANES)) for _ in ks]
+        for minimum in kept:
+            builder.store(ir.Constant(lane, [0xFFFFFFFF] * LANES), minimum)
+        size = builder.extract_value(arrays[0].shape, 0)
+        with cgutils.for_range_slice(builder, ir.Constant(index, 0), size, ir.Constant(index, LANES), index) as (i, _):
+            shingle = builder.load(builder.bitcast(at(0, i), lane.as_pointer()), align=4)
+            for factor, summand, minimum in zip(factors, summands, kept, strict=True):
+                builder.store(smaller(builder.add(builder.mul(factor, shingle), summand), builder.load(minimum)), minimum)
+        for k, minimum in zip(ks, kept, strict=True):
+            found, width = builder.load(minimum), LANES
+            while width > 1:
+                width //= 2
+                places = ir.Constant(lane, [(i + width) % LANES for i in range(LANES)])
+                found = smaller(found, builder.shuffle_vector(found, found, places))
+            builder.store(builder.extract_element(found, ir.Constant(ir.IntType(32), 0)), at(4, k))
+        return context.get_dummy_value()
+
+    return types.void(shingles, a, b, types.int64, signature_), generate
 
 
 @intrinsic
@@ -89,7 +136,7 @@ def hash_all(data: Bytes, offsets: Offsets, spaceless: npt.NDArray[np.bool_], ng
 def sign_all(
     data: Bytes, offsets: Offsets, spaceless: npt.NDArray[np.bool_], ngram: int, a: Words32, b: Words32, signatures: Words32
 ) -> Offsets:
-    """Write every document's minima to `signatures` (documents, len(a)), len(a) a multiple of 4; return how many shingles each has."""
+    """Write every document's minima to `signatures` (documents, len(a)), len(a) a multiple of 8; return how many shingles each has."""
     longest, _ = _count_units(offsets, spaceless)
     # signatures see the low halves of hashes, and those depend on low halves alone
     units, mixed = np.empty(longest, np.uint32), np.empty(longest + RUN, np.uint32)
@@ -108,7 +155,7 @@ def sign_all(
 
 @njit(cache=True, nogil=True)
 def minima(hashes: Hashes, offsets: Offsets, a: Words32, b: Words32) -> Words32:
-    """Return the minima (documents, len(a)) of documents whose shingle hashes lie one after another; len(a) is a multiple of 4."""
+    """Return the minima (documents, len(a)) of documents whose shingle hashes lie one after another; len(a) is a multiple of 8."""
     signatures = np.empty((len(offsets) - 1, len(a)), np.uint32)
     for document in range(len(signatures)):
         own = hashes[offsets[document] : offsets[document + 1]]
@@ -241,18 +288,9 @@ def _pad(shingles: Words32, count: int) -> Words32:
 
 @njit(cache=True, nogil=True)
 def _keep_minima(shingles: Words32, a: Words32, b: Words32, signature: Words32) -> None:
-    """Keep four running minima in registers: permutations outside, shingles inside, which vectorises eight wide."""
-    for k in range(0, len(a), 4):
-        a0, a1, a2, a3 = a[k], a[k + 1], a[k + 2], a[k + 3]
-        b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-        m0 = m1 = m2 = m3 = np.uint32(0xFFFFFFFF)
-        for i in range(len(shingles)):
-            h = shingles[i]
-            m0 = min(m0, np.uint32(a0 * h + b0))
-            m1 = min(m1, np.uint32(a1 * h + b1))
-            m2 = min(m2, np.uint32(a2 * h + b2))
-            m3 = min(m3, np.uint32(a3 * h + b3))
-        signature[k], signature[k + 1], signature[k + 2], signature[k + 3] = m0, m1, m2, m3
+    """Permutations outside, shingles inside, a vector of them at a time."""
+    for k in range(0, len(a), AT_ONCE):
+        _keep_some_minima(shingles, a, b, k, signature)
 
 
 @njit(cache=True, nogil=True)

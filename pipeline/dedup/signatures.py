@@ -42,8 +42,8 @@ def compute_signatures(documents: Documents, config: DedupConfig) -> tuple[Signa
 def sign_texts(data: Bytes, offsets: Offsets, config: DedupConfig) -> pa.Table:
     """Return num_shingles, is_spaceless and signature of normalised texts, as `text.padded_buffers` returns them, a row each."""
     a, b = permutations(config)
-    # the kernel takes four permutations at a time
-    pad = -len(a) % 4
+    # the kernel takes up to eight permutations at a time
+    pad = -len(a) % 8
     signatures = np.empty((len(offsets) - 1, len(a) + pad), np.uint32)
     spaceless = are_spaceless(data, offsets)
     counts = sign_all(data, offsets, spaceless, config.ngram, np.pad(a, (0, pad)), np.pad(b, (0, pad)), signatures)
@@ -90,7 +90,7 @@ def _draw_permutations(seed: int, num_perm: int) -> tuple[Words32, Words32]:
 
 def minhash(hashes: Hashes, offsets: Offsets, a: Words32, b: Words32) -> Words32:
     """Return the signatures (documents, num_perm) of documents whose shingle hashes lie one after another."""
-    pad = -len(a) % 4
+    pad = -len(a) % 8
     return minima(hashes, offsets, np.pad(a, (0, pad)), np.pad(b, (0, pad)))[:, : len(a)]
 
 
