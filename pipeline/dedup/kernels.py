@@ -65,7 +65,7 @@ def _find_blanks(_: Any, data: Any, at: Any) -> Any:
 
 
 @intrinsic
-def _keep_some_minima(_: Any, shingles: Any, a: Any, b: Any, first: Any, signature_: Any) -> Any:
+def _keep_some_minima(_: Any, shingles: Any, a: Any, b: Any, first: Any, minima_: Any) -> Any:
     """Write the minima of permutations first .. first + AT_ONCE - 1 over shingles, which are a whole number of runs.
 
     The running minima stay in registers, `LANES` of each, which compilers do not find out by themselves.
@@ -104,7 +104,7 @@ def _keep_some_minima(_: Any, shingles: Any, a: Any, b: Any, first: Any, signatu
             builder.store(builder.extract_element(found, ir.Constant(ir.IntType(32), 0)), at(4, k))
         return context.get_dummy_value()
 
-    return types.void(shingles, a, b, types.int64, signature_), generate
+    return types.void(shingles, a, b, first, minima_), generate
 
 
 @intrinsic
