@@ -21,6 +21,7 @@ input:
   text_column: {text}
   id_column: {id}          # null: rows are named by file and row number
   source_column: {source}      # null: the file's name
+  # new_only: true           # read the files alone that no released audit of this name has read, and compare them with those audits
 
 # reference:                 # compared with, never removed; a row that copies one of their documents goes
 #   paths: [benchmarks/]     # decontamination, or one corpus against another; each entry is read on its own
