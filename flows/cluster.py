@@ -12,7 +12,7 @@ import flows.settings  # noqa: F401  before prefect is imported
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import TaskRunner
 
+from flows.ledger import Ledger
 from flows.processes import THREAD_LIMITS
 from flows.runners import TaskWorkers
 from pipeline import store
@@ -39,10 +40,14 @@ class RayWorkers(TaskWorkers):
         _ray()
         super().__init__(runtime)
 
+    def have_gpus(self) -> bool:
+        """Say whether the cluster has a GPU, wherever it stands."""
+        self._begin()
+        return _num_gpus() > 0
+
     def trainers(self, config: ProxyConfig, workers: int, /) -> AbstractContextManager[Executor]:
         """Open what trains models; Ray decides how many at a time, by the cluster's CPUs and GPUs."""
-        if self._runner is None:
-            self._runner = self._open()
+        self._begin()
         return _ray_trainers(config, workers)
 
     def _open(self) -> TaskRunner[Any]:
@@ -63,57 +68,62 @@ class RayWorkers(TaskWorkers):
                 do="start one with `ray start --head`, or leave runtime.ray_address out for one on this machine",
             ) from error
         try:
-            check_nodes(self.runtime.ledger)
+            check_nodes(Ledger(self.runtime.ledger, self.runtime.scratch))
         except BaseException:
             runner.__exit__(None, None, None)
             raise
         return runner
 
 
-def check_nodes(ledger: str) -> None:
-    """Let every node say whether it sees the ledger, has the same code, and reaches Prefect.
+def check_nodes(ledger: Ledger) -> None:
+    """Let every node say whether it sees the ledger and what passes through scratch files, has the same code, and reaches Prefect.
 
     Raises: ConfigError naming the node that does not.
     """
     ray = _ray()
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    path = f"{ledger}/.seen-{uuid.uuid4().hex}"
-    store.write_bytes(path, b"seen")
+    name = f".seen-{uuid.uuid4().hex}"
+    paths = {"ledger": f"{ledger.root}/{name}", "scratch": f"{ledger.passing_folder(ledger.root)}/{name}"}
+    for path in paths.values():
+        store.write_bytes(path, b"seen")
     try:
         nodes = [(node["NodeID"], node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         looks = [
             ray.remote(look_around)
             .options(num_cpus=1, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
-            .remote(path, str(Path.cwd()))
+            .remote(paths, str(Path.cwd()))
             for node, _ in nodes
         ]
-        for (_, address), (sees_ledger, version) in zip(nodes, ray.get(looks), strict=True):
-            _refuse(address, ledger, sees_ledger, version)
+        for (_, address), (unseen, version) in zip(nodes, ray.get(looks), strict=True):
+            _refuse(address, [paths[place].removesuffix(f"/{name}") for place in unseen], unseen, version)
     finally:
-        store.remove(path)
+        for path in paths.values():
+            store.remove(path)
 
 
-def look_around(path: str, home: str) -> tuple[bool, str]:
-    """Say, on a node, whether a file of the ledger can be seen and which code is there."""
-    if not Path(home).is_dir():
-        return False, store.code_version(*CODE)
-    os.chdir(home)
+def look_around(paths: Mapping[str, str], home: str) -> tuple[list[str], str]:
+    """Say, on a node, which of the named files cannot be seen, and which code is there."""
+    if Path(home).is_dir():
+        os.chdir(home)
+    return [name for name, path in paths.items() if not _is_seen(path)], store.code_version(*CODE)
+
+
+def _is_seen(path: str) -> bool:
     try:
-        store.read_bytes(path)
+        return store.read_bytes(path) == b"seen"
     except (IntegrityError, StorageError):
-        return False, store.code_version(*CODE)
-    return True, store.code_version(*CODE)
+        return False
 
 
-def _refuse(address: str, ledger: str, sees_ledger: bool, version: str) -> None:
+def _refuse(address: str, folders: Sequence[str], unseen: Sequence[str], version: str) -> None:
     where = f"Ray node {address}"
-    if not sees_ledger:
+    if unseen:
         raise ConfigError(
-            "a node of the Ray cluster cannot see the ledger",
+            f"a node of the Ray cluster cannot see the {unseen[0]}",
             where=where,
-            wanted=f"{ledger}, seen from {Path.cwd()}",
-            do="set runtime.ledger to a folder that all nodes share, or to a URL such as s3://bucket/ledger",
+            wanted=f"{folders[0]}, seen from {Path.cwd()}",
+            do=f"set runtime.{unseen[0]} to a folder that all nodes share" + (", or to a URL" if unseen[0] == "ledger" else ""),
         )
     if version != store.code_version(*CODE):
         raise ConfigError("a node of the Ray cluster has other code", where=where, do="install the same version of sinkaudit on every node")
@@ -132,13 +142,17 @@ def _own_address() -> str:
 
 @contextmanager
 def _ray_trainers(config: ProxyConfig, workers: int) -> Iterator[Executor]:
-    num_gpus = _ray().cluster_resources().get("GPU", 0.0) if config.device != "cpu" else 0.0
-    trainers = RayTrainers({"num_cpus": 1, "num_gpus": min(1.0, num_gpus / workers)} if num_gpus else {"num_cpus": 1})
+    num_gpus = _num_gpus() if config.device != "cpu" else 0.0
+    trainers = RayTrainers({"num_cpus": 1.0, "num_gpus": min(1.0, num_gpus / workers)} if num_gpus else {"num_cpus": 1.0})
     try:
         yield trainers
     except BaseException:
         trainers.shutdown(cancel_futures=True)
         raise
+
+
+def _num_gpus() -> float:
+    return float(_ray().cluster_resources().get("GPU", 0.0))
 
 
 class RayTrainers(Executor):

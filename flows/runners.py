@@ -35,6 +35,7 @@ from flows.heap import give_back
 from flows.processes import settle_worker, worker_pool
 from pipeline.config import ProxyConfig, RuntimeConfig
 from pipeline.parallel import Mapper, in_threads
+from pipeline.proxy.driver import has_gpu_driver
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,6 +57,10 @@ class Workers:
     def mapper(self, _name: str, /) -> Mapper:
         """Return what maps the items of one stage, whose tasks have a name."""
         return in_threads(self.runtime.workers)
+
+    def have_gpus(self) -> bool:
+        """Say whether there may be a GPU where models train."""
+        return has_gpu_driver()
 
     def trainers(self, _config: ProxyConfig, workers: int, /) -> AbstractContextManager[Executor]:
         """Open what trains models: one process and one thread each; left by an exception, they end at once."""
@@ -89,6 +94,11 @@ class TaskWorkers(Workers):
             self._runner.__exit__(None, None, None)
             self._runner = None
 
+    def _begin(self) -> TaskRunner[Any]:
+        if self._runner is None:
+            self._runner = self._open()
+        return self._runner
+
     def _open(self) -> TaskRunner[Any]:
         raise NotImplementedError
 
@@ -102,9 +112,7 @@ class TaskWorkers(Workers):
             yield from _unpacked(under_way.popleft().result())
 
     def _submit(self, name: str, payload: bytes) -> PrefectFuture[bytes]:
-        if self._runner is None:
-            self._runner = self._open()
-        submit = partial(self._runner.submit, work.with_options(name=name), {"payload": payload, "home": str(Path.cwd())})
+        submit = partial(self._begin().submit, work.with_options(name=name), {"payload": payload, "home": str(Path.cwd())})
         return copy_context().run(_outside_the_stage, submit)
 
 

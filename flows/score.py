@@ -70,7 +70,7 @@ def train_proxies(
     run: Run, pool: Executor, config: AuditConfig, tokenizer: Artifact, samples: Artifact, splits: Artifact
 ) -> tuple[dict[str, Artifact], dict[str, Artifact]]:
     """Train every proxy of the plan; return each run, and the tables over all runs."""
-    device, base = find_device(pool, config.proxy), base_digest(config.proxy)
+    device, base = find_device(pool, config.proxy, run.workers.have_gpus()), base_digest(config.proxy)
     root = run.ledger.folder("proxies", PROXY_CODE, config.proxy, config.seed, samples.digest, splits.digest, device, base)
     specs, vocab_size = plan_proxies(config.proxy, config.seed), tokenizer.facts["vocab_size"]
     with run.stage("proxies", len(specs)) as stage:

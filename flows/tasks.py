@@ -40,7 +40,6 @@ from pipeline.dedup.spans import find_spans, keep_anchors
 from pipeline.dedup.sweep import sweep_thresholds
 from pipeline.dedup.verification import verify_candidates
 from pipeline.parallel import Mapper
-from pipeline.proxy.driver import has_gpu_driver
 from pipeline.proxy.samples import choose_clusters, draw_samples
 from pipeline.proxy.splits import ProxySpec, plan_proxies, split_clusters
 from pipeline.proxy.texts import choose_tokenizer_documents
@@ -396,7 +395,7 @@ def refer(
     for _, out in pieces:
         if out not in found:
             part, computed, waited = waiting.pop(out).result()
-            seconds = waited if config.device != "cpu" and has_gpu_driver() else computed
+            seconds = waited if config.device != "cpu" and current().workers.have_gpus() else computed
             current().meter.record("reference", "reading", reading_work(f"{out}/{part.path}", runs[0].folder, seconds, config))
         made.append((found[out], True) if out in found else (store.publish("document_signals", out, [part]), False))
         advance()

@@ -14,7 +14,6 @@ from flows.processes import call
 from pipeline import store
 from pipeline.config import ProxyConfig
 from pipeline.proxy.costs import RunCost
-from pipeline.proxy.driver import has_gpu_driver
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,12 @@ def reading_work(signals_path: str, run_folder: str, seconds: float, config: Pro
     return Work(passes * tokens * trained["training_flops"] / (3 * max(1, trained["num_token_visits"])), seconds, tokens)
 
 
-def find_device(pool: Executor, config: ProxyConfig) -> Literal["cpu", "cuda"]:
-    """Say where proxies compute; torch is asked, in a worker, only where there is a driver or CUDA is demanded.
+def find_device(pool: Executor, config: ProxyConfig, have_gpus: bool) -> Literal["cpu", "cuda"]:
+    """Say where proxies compute; torch is asked, in a worker, only where there may be a GPU or CUDA is demanded.
 
     Raises: ConfigError when CUDA is asked for and there is none.
     """
-    if config.device == "cpu" or (config.device == "auto" and not has_gpu_driver()):
+    if config.device == "cpu" or (config.device == "auto" and not have_gpus):
         return "cpu"
     found: Literal["cpu", "cuda"] = pool.submit(call, "pipeline.proxy.device", "find_device", config).result()
     return found

@@ -13,14 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# nodes listen to the network; Ray looks at its environment when it is imported, so this module comes first
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
 STORE_BYTES = 80 * 2**20
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 
 @contextmanager
 def two_nodes(folder: Path, cpus: int = 1) -> Iterator[str]:
-    """Start a head and a second node with so many CPUs each; yield the cluster's address, which takes a secret of this process alone."""
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
+    """Start a head and a second node with so many CPUs each; yield the cluster's address."""
     head, second, third = _free_ports(3)
     address = f"127.0.0.1:{head}"
     shared = ["--node-ip-address=127.0.0.1", f"--num-cpus={cpus}", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats"]

@@ -8,7 +8,6 @@ import time
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -17,15 +16,9 @@ from hypothesis import strategies as st
 
 from flows.copies import run_copies
 from flows.runners import BATCHES_PER_WORKER, MOST_BATCHES, batches, open_workers
-from pipeline import store
-from pipeline.config import AuditConfig, RuntimeConfig, parse_config
+from pipeline.config import RuntimeConfig
 from pipeline.errors import ConfigError, InputError
-from tests.flows.small_corpus import config as _config
-from tests.flows.small_corpus import rows as _rows
-from tests.flows.small_corpus import write as _write
-
-CUT = {"input": {"rows_per_part": 60, "bytes_per_part": 16384}, "dedup": {"num_partitions": 5, "block_bytes": 4096, "num_plants": 40}}
-"""So that the small corpus has as many parts, partitions and blocks as there are items to share."""
+from tests.flows.whole_ledger import files_of, settings
 
 
 @given(st.integers(0, 10_000), st.integers(1, 64), st.booleans())
@@ -78,46 +71,14 @@ def _work_until_interrupted(runtime: RuntimeConfig, where: set[int]) -> None:
             signal.signal(signal.SIGALRM, former)
 
 
-def _settings(folder: Path, corpus: Path, **runtime: Any) -> AuditConfig:
-    base = _config(folder, corpus).model_dump(mode="json", exclude_unset=True)
-    for section, values in CUT.items():
-        base[section] |= values
-    base["runtime"] |= runtime
-    return parse_config(base)
-
-
-def _ledger(config: AuditConfig) -> dict[str, str]:
-    """Return the digest of every file of the stages, and of the filtered data."""
-    roots = (Path(config.runtime.ledger) / "stages", Path(config.runtime.filtered))
-    return {
-        str(path.relative_to(root.parent)): store.file_digest(str(path)) for root in roots for path in root.rglob("*") if path.is_file()
-    }
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    every = _rows()
-    return _write(tmp_path_factory.mktemp("runners") / "corpus", [every[:150], every[150:250], every[250:]])
-
-
-@pytest.fixture(scope="module")
-def by_one_thread(prefect_server: None, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return what one thread leaves."""
-    config = _settings(tmp_path_factory.mktemp("one"), corpus, workers=1)
-    run_copies(config, quiet=True)
-    found = _ledger(config)
-    assert len([name for name in found if "/documents/" in name]) > 6
-    return found
-
-
 @pytest.mark.parametrize(("runner", "workers"), [("threads", 2), ("threads", 4), ("processes", 2)])
 def test_whoever_works_leaves_the_same_bytes(
     by_one_thread: dict[str, str], corpus: Path, tmp_path: Path, runner: str, workers: int
 ) -> None:
     """Every file of the ledger and of the filtered data is that of one thread."""
-    config = _settings(tmp_path, corpus, runner=runner, workers=workers)
+    config = settings(tmp_path, corpus, runner=runner, workers=workers)
     run_copies(config, quiet=True)
-    assert _ledger(config) == by_one_thread
+    assert files_of(config) == by_one_thread
 
 
 def test_ray_that_is_not_installed_is_told_how_to_get(monkeypatch: pytest.MonkeyPatch) -> None:
