@@ -139,7 +139,7 @@ def anchors_folder(run: Run, documents: str) -> str:
 
 def _complete(run: Run, table: str, folder: str, make: Callable[[tasks.Piece], tuple[Artifact, bool]], documents: Artifact) -> Artifact:
     """Return a table with a part for each of the documents', found whole or made where it is not."""
-    names = [part.path.removesuffix(".parquet") for part in documents.parts]
+    names = [part.path.rpartition(".")[0] for part in documents.parts]
     pieces = [piece for name in names if (piece := store.find(f"{folder}/{name}")) is not None]
     if len(pieces) == len(names):
         return store.gather(table, folder, pieces, merge_counts(pieces))
