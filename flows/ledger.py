@@ -21,6 +21,10 @@ from pipeline.config import canonical_json
 from pipeline.errors import StorageError
 from pipeline.places import explained, is_local, locate
 from pipeline.store import Artifact
+from pipeline.versions import made_by
+
+STAGES = (Path(__file__).with_name("tasks.py"),)
+"""Where stages are called: what is joined and left out there is part of what they make."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Ledger:
     def folder(self, stage: str, code: Sequence[str], section: BaseModel | None, *inputs: object) -> str:
         """Return the content-addressed folder of one stage result."""
         settings = canonical_json(section) if section is not None else ""
-        key = store.digest_of(stage, settings, store.code_version(*code), list(inputs))
+        key = store.digest_of(stage, settings, made_by(*code, glue=STAGES), list(inputs))
         return f"{self.root}/stages/{stage}/{key}"
 
     def passing_folder(self, folder: str) -> str:

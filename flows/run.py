@@ -16,6 +16,7 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from flows.heap import give_back, limit_arenas
@@ -33,8 +34,13 @@ from pipeline.parallel import Mapper
 from pipeline.proxy.base import own_files
 from pipeline.release.waivers import expired
 from pipeline.store import Artifact
+from pipeline.versions import made_by
 
 ALL_CODE = ("corpus", "dedup", "proxy", "risk", "release", "report", "rows", "text", "statistics", "config", "store")
+GLUE = tuple(
+    Path(__file__).with_name(f"{name}.py") for name in ("tasks", "deduplicate", "score", "examine", "release", "reporting", "records")
+)
+"""What of the flows decides what a run leaves."""
 log = logging.getLogger("sinkaudit")
 T = TypeVar("T")
 R = TypeVar("R")
@@ -207,7 +213,7 @@ def run_id_of(config: AuditConfig, input_digest: str, references: Sequence[str] 
     Where results go, how many workers make them and how the files were listed is not part of it: none of that changes a byte.
     """
     decided = (input_digest, list(references), settings_of(config), list(past_waivers))
-    return f"{config.name}-{store.digest_of(*decided, store.code_version(*ALL_CODE))[:10]}"
+    return f"{config.name}-{store.digest_of(*decided, made_by(*ALL_CODE, glue=GLUE))[:10]}"
 
 
 def settings_of(config: AuditConfig) -> str:
