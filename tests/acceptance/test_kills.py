@@ -60,6 +60,7 @@ def _kill_at(cut: AuditConfig, moments: list[str], home: Path) -> Counter[int]:
         code, said = end(cut, start(cut, "run", moment, home))
         assert code in (0, -9), (moment, said)
         codes[code] += 1
+        print(f"{moment} ({code})", end=" ", flush=True)
         assert len(servers(home)) <= 1, "orphans of earlier kills pile up"
     assert end(cut, start(cut, "run", "never", home))[0] == 0
     assert servers(home) == []
@@ -104,6 +105,7 @@ def test_kills_at_random_moments(undisturbed: tuple[AuditConfig, float, list[str
             process.kill()
             process.wait()
             kills += 1
+            print(kills, end=" ", flush=True)
             continue
         assert process.returncode == 0, end(cut, process)[1]
         assert differing(whole, cut) == []

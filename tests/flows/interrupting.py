@@ -33,7 +33,7 @@ def start(config: AuditConfig, command: str, moment: str, home: Path) -> subproc
         return subprocess.Popen(arguments, env=environment, stdout=out, stderr=out)
 
 
-def end(config: AuditConfig, process: subprocess.Popen[bytes], timeout: float = 300.0) -> tuple[int, str]:
+def end(config: AuditConfig, process: subprocess.Popen[bytes], timeout: float = 1200.0) -> tuple[int, str]:
     """Wait for a command and return its exit code and what it said."""
     return process.wait(timeout), _said(config).read_text()
 
@@ -52,7 +52,7 @@ def wait_for(config: AuditConfig, event: str, process: subprocess.Popen[bytes], 
     raise AssertionError(f"the run did not come to {event}: {_said(config).read_text()}")
 
 
-def terminate(config: AuditConfig, process: subprocess.Popen[bytes], grace: float = 60.0) -> tuple[int, str, list[str]]:
+def terminate(config: AuditConfig, process: subprocess.Popen[bytes], grace: float = 120.0) -> tuple[int, str, list[str]]:
     """Send TERM; return the exit code, what was said, and which of the process's descendants live on."""
     own = [(child.pid, child.create_time(), " ".join(child.cmdline())[:80]) for child in _descendants(process.pid)]
     process.send_signal(signal.SIGTERM)
