@@ -40,6 +40,7 @@ from pipeline.places import Unfinished, Upload, explained, is_local, locate, obj
 DESCRIPTION, VERSIONS = "_artifact.json", "_versions.json"
 RECORDS = ".arrow"
 READ_BYTES = 1 << 20
+AHEAD_BYTES = 8 << 20
 ROW_GROUP_BYTES = 4 << 20
 """Of a table in memory: what a reader that goes row group by row group holds at a time."""
 MAX_GROUP_ROWS = 64 * 1024
@@ -504,7 +505,9 @@ def _opened(path: str, columns: Sequence[str] | None = None) -> Iterator[_Parque
                     yield _Parquet(file)
             else:
                 # over a network it is the other way round: what is wanted of a row group comes in as few requests as possible
-                with filesystem.open(plain, "rb", cache_type="none") as remote:
+                # batches are many small reads one after another, row groups a few large ones
+                ahead = {"cache_type": "readahead", "block_size": AHEAD_BYTES} if is_records else {"cache_type": "none"}
+                with filesystem.open(plain, "rb", **ahead) as remote:
                     if is_records:
                         yield _Records(pa.PythonFile(remote, mode="r"), columns)
                         return
