@@ -120,7 +120,7 @@ class _Trace:
 
     def _reading(self) -> Callable[[Any, str], Any]:
         def recording(section: Any, name: str) -> Any:
-            value = BaseModel.__getattribute__(section, name)  # type: ignore[misc]
+            value = BaseModel.__getattribute__(section, name)
             # of a section within, only what is read of it counts
             if self._stages and name in type(section).model_fields and not isinstance(value, Section):
                 self.read[self._stages[-1]].add(f"{type(section).__name__}.{name}")
