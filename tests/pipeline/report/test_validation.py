@@ -205,3 +205,12 @@ def test_the_list_names_each_validation_with_its_headline(validation_values: dic
     assert "after targets were trained" in page
     assert "No bar was judged" in page
     assert "No validations yet" in render_validations([])
+
+
+def test_one_pair_of_halves_has_no_reliability_and_still_a_row(validation_values: dict[str, Any]) -> None:
+    """Where there is nothing to divide by, the list says so in the cell and does not stop."""
+    unknown = {"value": None, "low": None, "high": None}
+    values = {**validation_values, "agreement": [{**row, "disattenuated": unknown} for row in validation_values["agreement"]]}
+    page = render_validations([validation_entry("early", values, "early/index.html")])
+    assert '<a href="early/index.html">early</a>' in page
+    assert not {row["disattenuated"]["value"] for row in validation_values["agreement"]} & Cells(page).figures()
