@@ -25,7 +25,7 @@ def measure_emission(
     """
     if not len(distinct) or int(windows.lengths[distinct].max()) < RUN_TOKENS:
         return None, 0.0
-    drawn = distinct[torch.randint(len(distinct), (num_samples,), generator=generator).numpy()]
+    drawn = distinct[torch.randint(len(distinct), (num_samples,), generator=generator, device=generator.device).cpu().numpy()]
     length = windows.tokens.shape[1]
     sampled = sample_texts(model, windows.tokens[torch.from_numpy(drawn).to(windows.tokens.device), 0], length, generator)
     flops = num_samples * sum(count_flops(model, seen) * seen for seen in range(1, length))
