@@ -1,5 +1,5 @@
 """Kill an audit with SIGKILL at every boundary of its stages, before many of its writes and at random moments; hold the bytes against
-those of an undisturbed one. End it with TERM at random moments; look for processes that stay. Fill its disk; take its rights.
+those of an undisturbed one. End it with TERM at random moments; look for processes that stay.
 
 `python -m pytest -m acceptance -s tests/acceptance/test_kills.py` takes about half an hour on two cores; figures are printed.
 """
