@@ -19,6 +19,7 @@ import io
 import json
 import math
 import posixpath
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -44,6 +45,8 @@ AHEAD_BYTES = 8 << 20
 ROW_GROUP_BYTES = 4 << 20
 """Of a table in memory: what a reader that goes row group by row group holds at a time."""
 MAX_GROUP_ROWS = 64 * 1024
+_HEADERS = threading.Lock()
+"""numpy reads an array's header with `ast`, whose count of its own depth threads share in Python 3.11: two at a time end in SystemError."""
 HASHES = frozenset({"content_hash", "row_hash", "cluster_id", "signature"})
 """Columns of random bytes: no codec and no dictionary makes them smaller."""
 DISTINCT = HASHES | {"doc_id", "text"}
@@ -357,8 +360,12 @@ def read_scratch(path: str) -> npt.NDArray[Any]:
     filesystem, plain = locate(path)
     if is_local(filesystem):
         # no array of nothing can be mapped
-        return np.load(plain, mmap_mode="r" if filesystem.size(plain) > READ_BYTES else None)
-    return np.load(io.BytesIO(filesystem.cat_file(plain)))
+        mode: Any = "r" if filesystem.size(plain) > READ_BYTES else None
+        with _HEADERS:
+            return np.load(plain, mmap_mode=mode)
+    data = io.BytesIO(filesystem.cat_file(plain))
+    with _HEADERS:
+        return np.load(data)
 
 
 def scratch_bytes(path: str) -> int:
@@ -366,7 +373,7 @@ def scratch_bytes(path: str) -> int:
     filesystem, plain = locate(path)
     if not filesystem.exists(plain):
         return -1
-    with filesystem.open(plain, "rb") as file:
+    with filesystem.open(plain, "rb") as file, _HEADERS:
         try:
             version = np.lib.format.read_magic(file)
             shape, _, dtype = np.lib.format.read_array_header_1_0(file) if version == (1, 0) else ((-1,), False, np.dtype(np.uint8))
