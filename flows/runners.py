@@ -16,6 +16,7 @@ import flows.settings  # noqa: F401  before prefect is imported
 # isort: split
 import os
 import pickle
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Executor
@@ -70,7 +71,7 @@ class Workers:
         """End all workers; of a failed run at once, whatever they are at."""
 
 
-class TaskWorkers(Workers):
+class TaskWorkers(Workers, ABC):
     """Work in tasks of a Prefect task runner, which starts with the first of them."""
 
     are_here = False
@@ -99,8 +100,9 @@ class TaskWorkers(Workers):
             self._runner = self._open()
         return self._runner
 
+    @abstractmethod
     def _open(self) -> TaskRunner[Any]:
-        raise NotImplementedError
+        """Start the task runner."""
 
     def _map(self, name: str, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         under_way: deque[PrefectFuture[bytes]] = deque()

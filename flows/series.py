@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flows.runs import RUN_FILE
 from pipeline import store
 from pipeline.config import AuditConfig
 from pipeline.corpus.documents import input_files
@@ -25,7 +26,6 @@ from pipeline.dedup.compatibility import signature_settings
 from pipeline.errors import InputError
 from pipeline.places import locate
 
-RUN_FILE = "run.json"
 COSTS = ("block_bytes", "partition_bytes", "num_partitions", "find_spans", "min_span_words", "min_span_documents", "num_plants")
 """Settings of deduplication that decide no removal."""
 READING = ("format", "text_column", "id_column", "source_column")
