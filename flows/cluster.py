@@ -27,6 +27,7 @@ from flows.runners import TaskWorkers
 from pipeline import store
 from pipeline.config import ProxyConfig, RuntimeConfig
 from pipeline.errors import ConfigError, IntegrityError, StorageError
+from pipeline.versions import made_by
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 LOCAL = "local"
@@ -106,7 +107,7 @@ def look_around(paths: Mapping[str, str], home: str) -> tuple[list[str], str]:
     """Say, on a node, which of the named files cannot be seen, and which code is there."""
     if Path(home).is_dir():
         os.chdir(home)
-    return [name for name, path in paths.items() if not _is_seen(path)], store.code_version(*CODE)
+    return [name for name, path in paths.items() if not _is_seen(path)], made_by(*CODE)
 
 
 def _is_seen(path: str) -> bool:
@@ -125,7 +126,7 @@ def _refuse(address: str, folders: Sequence[str], unseen: Sequence[str], version
             wanted=f"{folders[0]}, seen from {Path.cwd()}",
             do=f"set runtime.{unseen[0]} to a folder that all nodes share" + (", or to a URL" if unseen[0] == "ledger" else ""),
         )
-    if version != store.code_version(*CODE):
+    if version != made_by(*CODE):
         raise ConfigError("a node of the Ray cluster has other code", where=where, do="install the same version of sinkaudit on every node")
     is_far = address not in ("127.0.0.1", _own_address())
     if is_far and not PREFECT_API_URL.value():

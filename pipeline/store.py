@@ -290,7 +290,7 @@ def describe(folder: str) -> Artifact:
 
 def read_frame(artifact: Artifact, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """Read a whole table, or some of its columns, into memory."""
-    return pl.concat([_polars(part) for part in iter_arrow(artifact, columns)])
+    return pl.concat([to_frame(part) for part in iter_arrow(artifact, columns)])
 
 
 def read_rows(artifact: Artifact, is_wanted: pl.Expr) -> pl.DataFrame:
@@ -298,15 +298,15 @@ def read_rows(artifact: Artifact, is_wanted: pl.Expr) -> pl.DataFrame:
     found = []
     for path in artifact.paths():
         with _opened(path) as file:
-            found.append(_polars(file.schema.empty_table()))
-            groups = (_polars(file.read_group(group, None)) for group in range(len(file.group_rows)))
+            found.append(to_frame(file.schema.empty_table()))
+            groups = (to_frame(file.read_group(group, None)) for group in range(len(file.group_rows)))
             found += [group.filter(is_wanted) for group in groups]
     return pl.concat(found)
 
 
 def iter_frames(artifact: Artifact, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
     """Yield a table part by part."""
-    return (_polars(part) for part in iter_arrow(artifact, columns))
+    return (to_frame(part) for part in iter_arrow(artifact, columns))
 
 
 def iter_arrow(artifact: Artifact, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -528,7 +528,8 @@ def _is_mostly_hashes(table: pa.Table) -> bool:
     return sum(table.column(name).nbytes for name in HASHES & {*table.column_names}) * 2 > table.nbytes
 
 
-def _polars(table: pa.Table) -> pl.DataFrame:
+def to_frame(table: pa.Table) -> pl.DataFrame:
+    """Return a table as a frame, nothing copied that need not be."""
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame

@@ -23,7 +23,6 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
 from pipeline.config import DedupConfig
 from pipeline.dedup.buckets import compare_buckets, find_repeats, hash_bands
@@ -42,7 +41,7 @@ from pipeline.dedup.sketches import (
 )
 from pipeline.dedup.union_find import Indices
 from pipeline.parallel import Mapper, in_order
-from pipeline.store import count_rows, part_names, read_arrow, read_scratch, write_part, write_scratch
+from pipeline.store import count_rows, part_names, read_arrow, read_scratch, to_frame, write_part, write_scratch
 from pipeline.tables import CANDIDATE_PAIRS, SIGNATURES, CandidatePairs, Signatures
 
 PROPOSALS = {"doc_id_a": pl.Int64, "doc_id_b": pl.Int64, "shared_bands": pl.Int32, "estimated_jaccard": pl.Float64}
@@ -71,7 +70,7 @@ def find_candidates(
     key_paths, sketch_paths = [path for paths, _ in written for path in paths], [path for _, path in written]
     partitions = list(enumerate(split_paths(f"{folder}/keys", key_paths, num_partitions)))
     propose = partial(_propose, sketch_paths=sketch_paths, config=config, folder=folder)
-    return merge_proposals((_frame(read_arrow(path)), facts) for path, facts in mapper(propose, partitions))
+    return merge_proposals((to_frame(read_arrow(path)), facts) for path, facts in mapper(propose, partitions))
 
 
 def count_partitions(num_rows: int, config: DedupConfig) -> int:
@@ -85,7 +84,7 @@ def _write_keys(
 ) -> tuple[list[str], str]:
     """Write one part's band keys by partition, and its sketches; return the files."""
     (path, shift), name = named
-    part = _frame(read_arrow(path)).with_columns(pl.col("doc_id") + shift)
+    part = to_frame(read_arrow(path)).with_columns(pl.col("doc_id") + shift)
     if len(left_out):
         part = part.filter(pl.col("doc_id").is_in(pl.Series(left_out).implode()).not_())
     keys, sketches = band_keys(SIGNATURES.check(part), config)
@@ -225,10 +224,6 @@ def merge_proposals(partitions: Iterable[tuple[pl.DataFrame, Facts]]) -> tuple[C
             pairs, waiting = _sum_bands(pl.concat([pairs, *waiting])), []
     pairs = CANDIDATE_PAIRS.check(_sum_bands(pl.concat([pairs, *waiting])))
     return pairs, merge_facts(counts) | {"num_candidates": pairs.height}
-
-
-def _frame(table: pa.Table) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(table))
 
 
 def _sum_bands(proposals: pl.DataFrame) -> pl.DataFrame:

@@ -12,12 +12,25 @@ import polars as pl
 from scipy.special import expit
 
 from pipeline.config import RiskConfig
-from pipeline.risk.crossfit import NO_FOLD, Folds, assign_folds, cross_fit_logistic, cross_fit_ridge
+from pipeline.risk.crossfit import NO_FOLD, Folds, assign_folds
 from pipeline.risk.evidence import Evidence
-from pipeline.risk.features import CORPUS_FEATURES, FEATURES, FITTED_FEATURES, FORWARD_FEATURES, RISING_FEATURES, cluster_features
-from pipeline.risk.labels import graded_thresholds, label_clusters
-from pipeline.risk.linear import Array, Standardizer
-from pipeline.risk.predictor import MIN_NEGATIVES, MIN_POSITIVES, RIVAL_FEATURES, Rows, build_rows, graded, raw_features
+from pipeline.risk.exposure_law import Residuals, count_windows, read_residuals
+from pipeline.risk.features import CORPUS_FEATURES, FEATURES, FITTED_FEATURES, FORWARD_FEATURES, cluster_features
+from pipeline.risk.labels import graded_thresholds, label_clusters, null_gain
+from pipeline.risk.linear import Array
+from pipeline.risk.predictor import (
+    RIVAL_FEATURES,
+    Rows,
+    build_rows,
+    fit_gain,
+    fit_sink,
+    graded,
+    is_enough,
+    law_offset,
+    laws_of,
+    positive_clusters,
+    raw_features,
+)
 
 RIVAL = "rival"
 RIVAL_ELSEWHERE = ("copies", "reference_loss", "zlib_ratio")
@@ -54,31 +67,34 @@ def ablate(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, target_p
     """Return, for each block and for the rival, out-of-fold scores at the target's size of the clusters the largest proxy trained on.
 
     `texts` is the frame of `corpus_features.cluster_texts`. Columns: ABLATIONS; the block of the rival (copies, loss, zlib) is RIVAL,
-    and it scores the other clusters of `texts` too, by RIVAL_ELSEWHERE. Empty where proxies have no labels. Graded labels stand in for
-    too few memorized clusters, as in scoring.
+    and it scores the other clusters of `texts` too, by RIVAL_ELSEWHERE. Every other block starts from the exposure law, which too few
+    memorized clusters leave alone, as in scoring; graded labels stand in for the rival's. Empty where proxies have no labels.
     """
     labels, nulls = label_clusters(evidence, config)
     tables = {size: cluster_features(evidence, texts, size) for size in evidence.sizes("full")}
     if not tables or labels.is_empty():
         return pl.DataFrame(schema=ABLATIONS)
     num_parameters = {size: evidence.num_parameters(size) for size in sorted({*tables, *labels["size"].to_list()})}
-    rows = build_rows(tables, labels, num_parameters)
-    if not _is_enough(rows):
-        rows = graded(rows, graded_thresholds(labels, nulls))
-        if not _is_enough(rows):
-            return pl.DataFrame(schema=ABLATIONS)
-    top = max(tables)
-    ratio = float(np.log2(target_parameters / num_parameters[top]))
-    frames = [
-        _fit_block(name, features, rows, tables[top], ratio, config, seed)
-        for name, features in {RIVAL: RIVAL_FEATURES, **signal_blocks()}.items()
-    ]
+    measured = build_rows(tables, labels, num_parameters)
+    is_graded = not is_enough(measured)
+    rows = graded(measured, graded_thresholds(labels, nulls)) if is_graded else measured
+    if not is_enough(rows):
+        return pl.DataFrame(schema=ABLATIONS)
+    top, size = max(tables), float(np.log2(target_parameters))
+    windows = texts.select("cluster_id", windows=count_windows(pl.col("num_tokens"), evidence.context))
+    table = tables[top].join(windows, on="cluster_id", how="left", maintain_order="left")
+    ratio = size - float(np.log2(num_parameters[top]))
+    folds = assign_folds(rows.cluster_ids, positive_clusters(rows), config.num_folds, seed)
+    residuals = read_residuals(evidence, texts, config)
+    frames = [_fit_rival(RIVAL_FEATURES, rows, table, ratio, folds)]
+    for name, features in signal_blocks().items():
+        frames.append(_fit_block(name, features, rows, table, size, ratio, folds, residuals, null_gain(nulls), is_graded=is_graded))
     rest = texts.join(tables[top], on="cluster_id", how="anti").sort("cluster_id")
     if rest.height:
         everywhere = {size: _by_one_pass(table, texts) for size, table in tables.items()}
         own = build_rows(everywhere, labels, num_parameters)
-        own = own if _is_enough(own) else graded(own, graded_thresholds(labels, nulls))
-        frames.append(_fit_block(RIVAL, RIVAL_ELSEWHERE, own, _complete(rest), ratio, config, seed))
+        own = own if is_enough(own) else graded(own, graded_thresholds(labels, nulls))
+        frames.append(_fit_rival(RIVAL_ELSEWHERE, own, _complete(rest), ratio, folds))
     return pl.concat(frames).select(list(ABLATIONS))
 
 
@@ -92,46 +108,46 @@ def _complete(texts: pl.DataFrame) -> pl.DataFrame:
     return texts.select("cluster_id", *(name if name in texts.columns else pl.lit(None, pl.Float64).alias(name) for name in FEATURES))
 
 
-def _fit_block(
-    name: str, features: tuple[str, ...], rows: Rows, table: pl.DataFrame, ratio: float, config: RiskConfig, seed: int
-) -> pl.DataFrame:
-    chosen = [FEATURES.index(feature) for feature in features]
-    folds = assign_folds(rows.cluster_ids, _positive(rows), config.num_folds, seed)
+def _fit_rival(features: tuple[str, ...], rows: Rows, table: pl.DataFrame, ratio: float, folds: Folds) -> pl.DataFrame:
     labelled = rows.where(np.isfinite(rows.memorized))
-    ids = table["cluster_id"].to_list()
-    known: Mapping[bytes, int] = dict(zip(rows.cluster_ids, folds.tolist(), strict=True))
-    at: Folds = np.array([known.get(cluster_id, NO_FOLD) for cluster_id in ids], np.int64)
-    raw, ratios = raw_features(table)[:, chosen], np.full(len(ids), ratio)
+    at, raw, ratios = _folds_of(table, rows, folds), raw_features(table), np.full(table.height, ratio)
+    logits = fit_sink(labelled, folds, features, has_ratio=True).predict(raw, ratios, at)
+    return _frame(RIVAL, table, logits, fit_gain(rows, folds, features).predict(raw, ratios, at))
 
-    standardizer = Standardizer.fit(labelled.raw[:, chosen])
-    rising = np.array([*(column in RISING_FEATURES for column in standardizer.names(features)), False])
-    logistic = cross_fit_logistic(
-        _design(standardizer, labelled.raw[:, chosen], labelled.ratio),
-        labelled.memorized,
-        labelled.weights(),
-        folds[labelled.cluster],
-        rising,
+
+def _fit_block(
+    name: str,
+    features: tuple[str, ...],
+    rows: Rows,
+    table: pl.DataFrame,
+    size: float,
+    ratio: float,
+    folds: Folds,
+    residuals: Residuals,
+    null: float,
+    *,
+    is_graded: bool,
+) -> pl.DataFrame:
+    labelled = rows.where(np.isfinite(rows.memorized))
+    at, raw = _folds_of(table, rows, folds), raw_features(table)
+    gain_model = fit_gain(rows, folds, features)
+    gain = gain_model.predict(raw, np.full(table.height, ratio), at)
+    laws = laws_of(rows, gain_model, folds, residuals, null, np.zeros((0, len(rows.cluster_ids)), np.int64))
+    copies, windows = table["copies"].to_numpy(), table["windows"].to_numpy()
+    offset = None if laws is None else laws.out_of_fold(copies, windows, np.full(table.height, size), gain, at)
+    if is_graded and offset is not None:
+        return _frame(name, table, offset, gain)
+    sink = fit_sink(labelled, folds, features, law_offset(labelled, gain_model, folds, laws))
+    return _frame(name, table, sink.predict(raw, np.full(table.height, ratio), at, offset), gain)
+
+
+def _frame(name: str, table: pl.DataFrame, logits: Array, gain: Array) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"block": [name] * table.height, "cluster_id": table["cluster_id"], "sink_score": expit(logits), "predicted_gain": gain},
+        schema=ABLATIONS,
     )
-    sink = expit(logistic.predict(_design(standardizer, raw, ratios), at))
-
-    standardizer = Standardizer.fit(rows.raw[:, chosen])
-    ridge = cross_fit_ridge(_design(standardizer, rows.raw[:, chosen], rows.ratio), rows.gain, rows.weights(), folds[rows.cluster])
-    gain = ridge.predict(_design(standardizer, raw, ratios), at)
-    return pl.DataFrame({"block": [name] * len(ids), "cluster_id": ids, "sink_score": sink, "predicted_gain": gain}, schema=ABLATIONS)
 
 
-def _design(standardizer: Standardizer, raw: Array, ratio: Array) -> Array:
-    return np.hstack([standardizer.design(raw), ratio[:, None]])
-
-
-def _positive(rows: Rows) -> np.ndarray:
-    positive = np.zeros(len(rows.cluster_ids), dtype=bool)
-    positive[rows.cluster[rows.memorized > 0]] = True
-    return positive
-
-
-def _is_enough(rows: Rows) -> bool:
-    positive = _positive(rows)
-    known = np.zeros(len(positive), dtype=bool)
-    known[rows.cluster[np.isfinite(rows.memorized)]] = True
-    return bool(positive.sum() >= MIN_POSITIVES and (known & ~positive).sum() >= MIN_NEGATIVES)
+def _folds_of(table: pl.DataFrame, rows: Rows, folds: Folds) -> Folds:
+    known: Mapping[bytes, int] = dict(zip(rows.cluster_ids, folds.tolist(), strict=True))
+    return np.array([known.get(cluster_id, NO_FOLD) for cluster_id in table["cluster_id"].to_list()], np.int64)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from pipeline.risk.linear import Array, fit_logistic, fit_platt, fit_ridge, predict
 
 PENALTIES = (1.0, 3.0, 10.0, 30.0)
 """Ridge penalties tried, in observations; one is chosen by cross-fitted loss. One scalar out of four: its optimism is negligible."""
+CAUTIOUS_PENALTIES = (*PENALTIES, 100.0, 1e3, 1e4)
+"""Tried where an offset already says most: the last of them all but leave it as it is."""
 NO_FOLD = -1
 
 Folds = NDArray[np.int64]
@@ -30,9 +32,10 @@ class CrossFitted:
     platts: Array
     penalty: float
 
-    def predict(self, design: Array, folds: Folds) -> Array:
-        """Return out-of-fold predictions: logits of a logistic model, values of a ridge."""
+    def predict(self, design: Array, folds: Folds, offset: Array | None = None) -> Array:
+        """Return out-of-fold predictions: logits of a logistic model, values of a ridge. `offset (n,)`: as in the fit."""
         raw = np.einsum("nq,nq->n", np.hstack([design, np.ones((len(design), 1))]), self.betas[folds])
+        raw = raw if offset is None else raw + offset
         return np.asarray(self.platts[folds, 0] * raw + self.platts[folds, 1])
 
 
@@ -47,24 +50,40 @@ def assign_folds(cluster_ids: Sequence[bytes], positive: NDArray[np.bool_], num_
     return folds
 
 
-def cross_fit_logistic(design: Array, y: Array, weights: Array, folds: Folds, rising: NDArray[np.bool_]) -> CrossFitted:
-    """Cross-fit a sign-constrained ridge logistic model, choosing its penalty by cross-fitted log-loss, then recalibrate it."""
+def cross_fit_logistic(
+    design: Array, y: Array, weights: Array, folds: Folds, rising: NDArray[np.bool_], offset: Array | None = None
+) -> CrossFitted:
+    """Cross-fit a sign-constrained ridge logistic model, choosing its penalty by cross-fitted log-loss, then recalibrate it.
+
+    `offset (n,)`: log-odds known before the fit, each from what did not see the row's fold. With one the penalty is the largest whose
+    loss is within one standard error of the least: features correct what is known only as far as the labels bear it out.
+    Source: Breiman 1984, section 3.4.3 (the one-standard-error rule).
+    """
     num_folds = int(folds.max()) + 1
-    best: tuple[float, float, Array, Array] | None = None
-    for penalty in PENALTIES:
+    known = np.zeros(len(y)) if offset is None else offset
+    tried: list[tuple[float, Array, Array, Array]] = []
+    for penalty in PENALTIES if offset is None else CAUTIOUS_PENALTIES:
         start, rows = None, []
         for fold in [NO_FOLD, *range(num_folds)]:
-            start = fit_logistic(design[folds != fold], y[folds != fold], weights[folds != fold], penalty, rising, start)
+            used = folds != fold
+            start = fit_logistic(design[used], y[used], weights[used], penalty, rising, start, None if offset is None else offset[used])
             rows.append(start)
         betas = np.array([*rows[1:], rows[0]])
-        logits = np.einsum("nq,nq->n", np.hstack([design, np.ones((len(design), 1))]), betas[folds])
-        risk = float(weights @ (np.logaddexp(0.0, logits) - y * logits))
-        if best is None or risk < best[0]:
-            best = (risk, penalty, betas, logits)
-    assert best is not None
-    _, penalty, betas, logits = best
+        logits = np.einsum("nq,nq->n", np.hstack([design, np.ones((len(design), 1))]), betas[folds]) + known
+        tried.append((penalty, betas, logits, weights * (np.logaddexp(0.0, logits) - y * logits)))
+    penalty, betas, logits, _ = _least(tried) if offset is None else _simplest(tried)
     platts = [fit_platt(logits[folds != fold], y[folds != fold], weights[folds != fold]) for fold in [*range(num_folds), NO_FOLD]]
     return CrossFitted(betas, np.array(platts), penalty)
+
+
+def _least(tried: list[tuple[float, Array, Array, Array]]) -> tuple[float, Array, Array, Array]:
+    return min(tried, key=lambda one: float(one[-1].sum()))
+
+
+def _simplest(tried: list[tuple[float, Array, Array, Array]]) -> tuple[float, Array, Array, Array]:
+    best = _least(tried)[-1]
+    excess = [(one, one[-1] - best) for one in tried]
+    return [one for one, more in excess if more.sum() <= np.sqrt(len(more)) * more.std() + 1e-12][-1]
 
 
 def cross_fit_ridge(design: Array, y: Array, weights: Array, folds: Folds) -> CrossFitted:
@@ -83,35 +102,21 @@ def cross_fit_ridge(design: Array, y: Array, weights: Array, folds: Folds) -> Cr
     return CrossFitted(best[2], np.tile([1.0, 0.0], (num_folds + 1, 1)), best[1])
 
 
-def size_error(design: Array, y: Array, weights: Array, doublings: Array, rising: NDArray[np.bool_] | None, penalty: float) -> float | None:
-    """Leave each label size out, predict it from the others, and return the largest mean miss per doubling of model size.
+def size_error(design: Array, y: Array, weights: Array, doublings: Array, penalty: float) -> float | None:
+    """Leave each label size out, predict it by ridge from the others, and return the largest mean miss per doubling of model size.
 
-    `doublings (n,)`: log2 parameters of each row's label model; the design's last column is the size ratio. With `rising` the model is
-    logistic and the miss is the shift in logits that would put its mean right; without, ridge and its own unit. A size is left out
+    `doublings (n,)`: log2 parameters of each row's label model; the design's last column is the size ratio. A size is left out
     only if the rest holds two ratios, without which no effect of size can be learnt; None when no size is like that.
     """
     misses = []
     for left_out in np.unique(doublings):
         inside, outside = doublings != left_out, doublings == left_out
-        if len(np.unique(design[inside, -1])) < 2 or (rising is not None and len(np.unique(y[inside])) < 2):
+        if len(np.unique(design[inside, -1])) < 2:
             continue
-        if rising is None:
-            expected = predict(design[outside], fit_ridge(design[inside], y[inside], weights[inside], penalty))
-            miss = float(np.average(y[outside] - expected, weights=weights[outside]))
-        else:
-            expected = predict(design[outside], fit_logistic(design[inside], y[inside], weights[inside], penalty, rising))
-            miss = _logit_shift(expected, y[outside], weights[outside])
+        expected = predict(design[outside], fit_ridge(design[inside], y[inside], weights[inside], penalty))
+        miss = float(np.average(y[outside] - expected, weights=weights[outside]))
         misses.append(abs(miss) / max(float(np.min(np.abs(doublings[inside] - left_out))), 0.25))
     return max(misses) if misses else None
-
-
-def _logit_shift(logits: Array, y: Array, weights: Array) -> float:
-    wanted = (float(weights @ y) + 0.5) / (float(weights.sum()) + 1.0)
-    low, high = -20.0, 20.0
-    for _ in range(60):  # bisection: the mean probability rises with the shift
-        middle = (low + high) / 2
-        low, high = (middle, high) if float(np.average(expit(logits + middle), weights=weights)) < wanted else (low, middle)
-    return (low + high) / 2
 
 
 def clipped_logit(probability: Array) -> Array:

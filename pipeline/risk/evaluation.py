@@ -25,7 +25,7 @@ from pipeline.risk.linear import Array
 from pipeline.risk.localization import localization
 from pipeline.risk.metrics import NUM_DRAWS, auroc, average_precision, bounds, precision_recall, rank, redraws, spearman
 from pipeline.risk.model_card import COMPARED_POSITIVES, importance, model_card, notes
-from pipeline.risk.predictor import Rows, Teacher
+from pipeline.risk.predictor import Rows, Teacher, sink_logits
 
 JUDGED_POSITIVES = 50
 """Memorized clusters from which a stratum is judged. Source: the design's section 5."""
@@ -37,23 +37,27 @@ STRATA = (("all", 1, None), ("copies 1", 1, 1), ("copies 2-5", 2, 5), ("copies 6
 def evaluate(
     teacher: Teacher | None,
     rows: Rows | None,
+    fitted: Rows | None,
     labels: pl.DataFrame,
     nulls: dict[int, float],
     evidence: Evidence,
     config: RiskConfig,
     seed: int,
-    *,
-    is_graded: bool,
 ) -> dict[str, Any]:
     """Return JSON-able facts: `evaluation` for the report and `model_card`, numbers rounded to 6 decimals.
 
-    `is_graded`: the predictor was fitted to graded labels and is judged on them; `num_positive` counts memorized clusters all the same.
+    `fitted`: the rows that predictors were fitted to, `rows` or the same with graded labels. Where the exposure law speaks for too few
+    memorized clusters it is still judged on those; only without a law, or without any such cluster, on the graded labels.
+    `num_positive` counts memorized clusters in any case.
     """
     rng = np.random.default_rng([seed, 2])
     top = at_largest_size(labels)
     known = top.filter(pl.col("memorized").is_not_null())
     parameters = {int(size): evidence.num_parameters(int(size)) for size in labels["size"].unique().sort()}
-    card = model_card(teacher, rows, nulls, parameters, config)
+    card = model_card(teacher, fitted, nulls, parameters, config)
+    is_few = teacher is not None and teacher.is_graded
+    is_graded = is_few and (teacher is None or teacher.laws is None or not known["memorized"].any())
+    judged = fitted if is_graded else rows
     facts: dict[str, Any] = {
         "label": "strong gain" if is_graded else "memorized",
         "label_sizes": list(parameters.values()),
@@ -80,11 +84,11 @@ def evaluate(
         "features": [],
         "spearman_gain": {"value": None, "low": None, "high": None},
         "model_card": card,
-        "notes": notes(teacher, known, parameters, config, is_graded=is_graded),
+        "notes": notes(teacher, known, parameters, config),
     }
-    if teacher is not None and rows is not None:
-        facts |= _judge(teacher, _headline(rows), facts["label_reliability"]["value"], config, rng, evidence.suffix_tokens)
-        facts["features"] = importance(teacher, rows)
+    if teacher is not None and judged is not None and fitted is not None:
+        facts |= _judge(teacher, _headline(judged), facts["label_reliability"]["value"], config, rng, evidence.suffix_tokens)
+        facts["features"] = importance(teacher, fitted)
     rounded = _rounded(facts)
     return {"evaluation": rounded, "model_card": rounded["model_card"], "notes": rounded["notes"]}
 
@@ -129,9 +133,9 @@ def _judge(
 
 def _predictors(teacher: Teacher, rows: Rows, rng: np.random.Generator, suffix_tokens: int) -> dict[str, Array]:
     folds = teacher.folds[rows.cluster]
-    learnt = {
+    learnt = {"sink_score": np.asarray(expit(sink_logits(teacher, rows)))} | {
         name: np.asarray(expit(model.predict(rows.raw, rows.ratio, folds)))
-        for name, model in (("sink_score", teacher.sink), ("signal_score", teacher.signal), ("rival", teacher.rival))
+        for name, model in (("signal_score", teacher.signal), ("rival", teacher.rival))
     }
 
     def column(name: str) -> Array:

@@ -38,6 +38,11 @@ class Evidence:
         """Return the non-embedding parameters of a ladder rank."""
         return int(self.proxies.filter(pl.col("size") == size)["num_parameters"].max())  # type: ignore[arg-type]
 
+    @property
+    def context(self) -> int:
+        """Tokens of a whole window, 1 without samples."""
+        return max(self.samples["num_tokens"].to_list(), default=1)
+
     def windows(self) -> pl.DataFrame:
         """Return each cluster's distinct windows: cluster_id, window_id, num_tokens, is_shared with another cluster."""
         distinct = pl.DataFrame(self.samples).group_by("cluster_id", "window_id").agg(pl.col("num_tokens").first())

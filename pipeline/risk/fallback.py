@@ -1,6 +1,7 @@
 """Say how little is known where too few clusters were extracted to fit a predictor, and never call any of it supported.
 
-First resort: learn which gains are in the top decile and above the null, and scale by how often such clusters are extracted.
+First resort: the exposure law alone, see `pipeline.risk.exposure_law`. Where no suffix was measured: learn which gains
+are in the top decile and above the null, and scale by how often such clusters are extracted.
 Last resort: one base rate for all, with its interval.
 """
 
@@ -35,6 +36,13 @@ def scale_graded(scored: pl.DataFrame, labels: pl.DataFrame, thresholds: Mapping
     return scored.with_columns(
         *((pl.col(name) * rate).alias(name) for name, rate in by_column), is_supported=pl.lit(False), reason=pl.col("reason") + said
     )
+
+
+def unchecked_law(scored: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
+    """Mark scores that are the exposure law's alone, because too few clusters were memorized to check it: no row is supported."""
+    positive = int(at_largest_size(labels)["memorized"].sum())
+    said = f"; by copies, windows and model size alone: only {positive} memorized clusters to check it by"
+    return scored.with_columns(is_supported=pl.lit(False), reason=pl.col("reason") + said)
 
 
 def base_rate_scores(texts: pl.DataFrame, labels: pl.DataFrame, config: RiskConfig) -> pl.DataFrame:

@@ -26,6 +26,7 @@ LABELS = {
     "gain_first": pl.Float64,  # the same from every other in and out model ...
     "gain_second": pl.Float64,  # ... and from the rest: two independent measurements
     "unit": pl.String,  # suffix: log-probability of suffixes; window: of whole windows, where no suffix fits
+    "num_windows": pl.Int64,  # its own windows that are measured: those with a suffix, or all where none fits
     "extracted_in": pl.Float64,  # share of in-models that recite a suffix
     "extracted_out": pl.Float64,
     "memorized": pl.Boolean,  # null where no suffix fits: extraction cannot be tried
@@ -64,12 +65,11 @@ def graded_thresholds(labels: pl.DataFrame, nulls: Mapping[int, float]) -> dict[
 
 
 def model_outcomes(evidence: Evidence, size: int, config: RiskConfig) -> pl.DataFrame:
-    """Return one row a cluster and label proxy: log_prob in nats per token, is_recited, in_training, unit.
+    """Return one row a cluster and label proxy: log_prob in nats per token, is_recited, in_training, unit, num_windows.
 
     is_recited is null where no suffix fits.
     """
-    # 1 - (1 - p_z)^n >= p, solved for log p_z
-    threshold = math.log(-math.expm1(math.log1p(-config.discoverable_probability) / config.discoverable_tries))
+    threshold = discoverable_log_prob(config)
     recited = (pl.col("memorization_score") >= 1.0) | (pl.col("suffix_log_prob") >= threshold)
     keys = ["cluster_id", "proxy", "in_training"]
     own = ~pl.col("is_shared")
@@ -81,6 +81,7 @@ def model_outcomes(evidence: Evidence, size: int, config: RiskConfig) -> pl.Data
             log_prob=pl.col("suffix_log_prob").cast(pl.Float64).mean() / evidence.suffix_tokens,
             is_recited=recited.any(),
             unit=pl.lit("suffix"),
+            num_windows=pl.len().cast(pl.Int64),
         )
     )
     window = (
@@ -88,9 +89,19 @@ def model_outcomes(evidence: Evidence, size: int, config: RiskConfig) -> pl.Data
         .filter(own)
         .join(suffix, on="cluster_id", how="anti")
         .group_by(keys, maintain_order=True)
-        .agg(log_prob=-pl.col("loss").cast(pl.Float64).mean(), is_recited=pl.lit(None, pl.Boolean), unit=pl.lit("window"))
+        .agg(
+            log_prob=-pl.col("loss").cast(pl.Float64).mean(),
+            is_recited=pl.lit(None, pl.Boolean),
+            unit=pl.lit("window"),
+            num_windows=pl.len().cast(pl.Int64),
+        )
     )
     return pl.concat([suffix, window]).sort("cluster_id", "proxy")
+
+
+def discoverable_log_prob(config: RiskConfig) -> float:
+    """Return the log-probability from which a suffix is (n, p)-discoverable: 1 - (1 - p_z)^n >= p, solved for log p_z."""
+    return math.log(-math.expm1(math.log1p(-config.discoverable_probability) / config.discoverable_tries))
 
 
 def null_quantile(outcomes: pl.DataFrame, quantile: float) -> float:
@@ -111,6 +122,12 @@ def null_quantile(outcomes: pl.DataFrame, quantile: float) -> float:
     if not differences:
         return math.inf
     return float(np.quantile(np.concatenate([differences, np.negative(differences)]), quantile))
+
+
+def null_gain(nulls: Mapping[int, float]) -> float:
+    """Return one gain for all sizes that a memorized cluster exceeds: the mean of those measured; infinite if none was."""
+    measured = [null for null in nulls.values() if math.isfinite(null)]
+    return sum(measured) / len(measured) if measured else math.inf
 
 
 def label_reliability(labels: pl.DataFrame, num_bootstrap: int, interval: float, rng: np.random.Generator) -> dict[str, Any]:
@@ -142,6 +159,7 @@ def _contrast(outcomes: pl.DataFrame, null: float) -> pl.DataFrame:
         gain_first=gap(first),
         gain_second=gap(~first),
         unit=pl.col("unit").first(),
+        num_windows=pl.col("num_windows").max(),
         extracted_in=pl.col("is_recited").filter(inside).cast(pl.Float64).mean(),
         extracted_out=pl.col("is_recited").filter(~inside).cast(pl.Float64).mean(),
     )

@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 
 from pipeline.config import RiskConfig
-from pipeline.risk.predictor import MIN_POSITIVES, RIVAL_FEATURES, Rows, Teacher
+from pipeline.risk.predictor import MIN_POSITIVES, RIVAL_FEATURES, Rows, Teacher, law_offset
 
 COMPARED_POSITIVES = 150
 """Memorized clusters from which a difference in average precision can be settled. Source: the design's section 5."""
+LAW = "exposure law"
 DEFINITION = (
     "sink_score is the probability that a model of the stated size, trained on the unfiltered corpus, memorizes the cluster: at least half "
     "of the models trained with it recite one of its suffixes and its counterfactual gain exceeds the out-versus-out null."
@@ -19,21 +20,33 @@ DEFINITION = (
 
 
 def importance(teacher: Teacher, rows: Rows) -> list[dict[str, Any]]:
-    """Return each feature's mean pull on the score in logits, largest first: |coefficient x design| averaged over rows."""
+    """Return each feature's mean pull on the score in logits, largest first: |coefficient x design| averaged over rows.
+
+    That of the exposure law is the mean distance of its log-odds from their own middle.
+    """
+    offset = law_offset(rows, teacher.gain, teacher.folds, teacher.laws)
     pulls = np.abs(teacher.sink.design(rows.raw, rows.ratio) * teacher.sink.fitted.betas[-1][:-1]).mean(axis=0)
-    ranked = sorted(zip(pulls.tolist(), teacher.sink.names(), strict=True), key=lambda pair: (-pair[0], pair[1]))
+    named = list(zip(pulls.tolist(), teacher.sink.names(), strict=True))
+    if offset is not None:
+        named = [(float(np.abs(offset - np.median(offset)).mean()), LAW), *([] if teacher.is_graded else named)]
+    ranked = sorted(named, key=lambda pair: (-pair[0], pair[1]))
     return [{"name": name, "importance": pull} for pull, name in ranked]
 
 
-def notes(teacher: Teacher | None, known: pl.DataFrame, parameters: dict[int, int], config: RiskConfig, *, is_graded: bool) -> list[str]:
+def notes(teacher: Teacher | None, known: pl.DataFrame, parameters: dict[int, int], config: RiskConfig) -> list[str]:
     """Say what the reader must know: too few positives, extrapolation in size, what could not be measured."""
     positive = int(known["memorized"].sum())
     found = []
-    if is_graded:
+    if teacher is None or teacher.is_graded:
         found.append(f"Not enough data: {positive} memorized clusters at the largest label size, {MIN_POSITIVES} needed over all sizes.")
     if teacher is None:
         return [*found, "Every score is the base rate."]
-    if is_graded:
+    if teacher.is_graded and teacher.laws is not None:
+        found.append(
+            "Scores are the exposure law's alone: copies, windows, model size and predicted gain. It was fitted to what proxies still miss "
+            "of their texts, of which there is enough, and could not be checked against texts they recite; no row counts as supported."
+        )
+    elif teacher.is_graded:
         found.append(
             "Graded labels stand in: the predictor was fitted to and judged on gains in the top decile and above the null, and scores are "
             "scaled by how often such clusters were extracted. Their order is learnt, their height barely; no row counts as supported."
@@ -45,7 +58,7 @@ def notes(teacher: Teacher | None, known: pl.DataFrame, parameters: dict[int, in
         found.append(
             f"Scores are an extrapolation to {factor:.0f} times the largest size with labels; calibration was measured at that size only."
         )
-    if teacher.sink_error is None:
+    if teacher.size_error is None:
         found.append(
             "Labels exist at one size only: the error of extrapolating in size could not be measured, one logit a doubling is assumed."
         )
@@ -58,7 +71,7 @@ def model_card(
     """Return the predictor's definition, coefficients, recalibration and errors of extrapolation, JSON-able."""
     card: dict[str, Any] = {
         "definition": DEFINITION,
-        "model": "ridge logistic regression, sign-constrained, cross-fitted, recalibrated (Platt)",
+        "model": "exposure law, corrected by a ridge logistic regression, sign-constrained, cross-fitted, recalibrated (Platt)",
         "target_parameters": config.target_parameters,
         "null_gain": [{"size": parameters[size], "value": null} for size, null in nulls.items()],
         "rival": list(RIVAL_FEATURES),
@@ -67,6 +80,7 @@ def model_card(
     if teacher is None or rows is None:
         return card
     return card | {
+        "exposure_law": _law(teacher),
         "num_rows": len(rows.cluster),
         "num_clusters": len(rows.cluster_ids),
         "penalty": teacher.sink.fitted.penalty,
@@ -75,6 +89,23 @@ def model_card(
             for name, value in zip((*teacher.sink.names(), "intercept"), teacher.sink.fitted.betas[-1], strict=True)
         ],
         "platt": [float(value) for value in teacher.sink.fitted.platts[-1]],
-        "size_error_logits_per_doubling": teacher.sink_error,
+        "size_error_logits_per_doubling": teacher.size_error,
         "size_error_gain_per_doubling": teacher.gain_error,
+    }
+
+
+def _law(teacher: Teacher) -> dict[str, Any] | None:
+    """Return the law fitted to all clusters, slopes as changes of ln residual loss a doubling; None without one."""
+    if teacher.laws is None:
+        return None
+    law = teacher.laws.fitted[-1]
+    return {
+        "level": law.level,
+        "copies_slope": law.copies_slope,
+        "size_slope": law.size_slope,
+        "center_log2_parameters": law.center,
+        "spread": law.spread,
+        "limit": law.limit,
+        "null_gain": teacher.laws.test.null,
+        "gain_spread": teacher.laws.test.spread,
     }

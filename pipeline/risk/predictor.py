@@ -5,8 +5,11 @@ log2(N'/N) among the features. N < N' is the case it is used for. Rows with N = 
 independent splits: labels exist at two sizes, so N < N' alone is one ratio, from which no effect of the ratio can be learnt; N = N'
 is the second. Copies, fuzzy mass, counterfactual gap and reference gap may only raise a score.
 
-Calibration holds at the largest label size. The target is an extrapolation along the ratio; its interval is the bootstrap's over
-clusters, widened by the error of predicting one label size from the other, per doubling, times the doublings to the target.
+The sink score starts from the exposure law (`pipeline.risk.exposure_law`), which needs few labels, and features correct its log-odds as
+far as the labels bear that out; from fewer than MIN_POSITIVES memorized clusters it is the law alone.
+
+Calibration holds at the largest label size. The target is an extrapolation; its interval is the bootstrap's over clusters, widened by what
+carrying one label size's law to the next would cost, per doubling, times the doublings to the target.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from pipeline.risk.crossfit import (
     cross_fit_ridge,
     size_error,
 )
+from pipeline.risk.exposure_law import GainTest, Laws, Residuals, fit_laws
 from pipeline.risk.features import COPY_FEATURES, FEATURES, FITTED_FEATURES, RISING_FEATURES
 from pipeline.risk.linear import Array, Standardizer, fit_logistic, fit_ridge
 
@@ -36,6 +40,8 @@ MIN_POSITIVES = 10
 MIN_NEGATIVES = 10
 UNKNOWN_LOGIT_ERROR = 1.0
 """Logits a doubling by which an interval widens when a single label size leaves the error of extrapolation unmeasured."""
+MIN_GAIN_SPREAD = 0.1
+"""Nats a token: a gain model that fits better than this on few rows is not trusted to."""
 RIVAL_FEATURES = ("copies", "loss", "zlib_ratio")
 
 
@@ -52,6 +58,11 @@ class Rows:
     doublings: Array  # log2 parameters of the label's model
     memorized: Array  # 1, 0, NaN where extraction cannot be tried
     gain: Array
+    windows: Array  # in which a recital was looked for
+
+    def copies(self) -> Array:
+        """Return log2 of the documents in each row's cluster."""
+        return self.raw[:, FEATURES.index("copies")]
 
     def where(self, kept: NDArray[np.bool_]) -> Rows:
         """Return the rows that a mask keeps."""
@@ -65,43 +76,69 @@ class Rows:
 
 @dataclass(frozen=True)
 class Model:
-    """Hold one cross-fitted model with its features and their standardization."""
+    """Hold one cross-fitted model with its features and their standardization; `has_ratio`: log2(N'/N) is among them."""
 
     features: tuple[str, ...]
     standardizer: Standardizer
     fitted: CrossFitted
+    has_ratio: bool
 
     def design(self, raw: Array, ratio: Array) -> Array:
         """Return the design of raw FEATURES (n, p): the model's own standardized, then the ratio."""
-        own = raw[:, [FEATURES.index(name) for name in self.features]]
-        return np.hstack([self.standardizer.design(own), ratio[:, None]])
+        return _design(self.standardizer, self.features, raw, ratio if self.has_ratio else None)
 
-    def predict(self, raw: Array, ratio: Array, folds: Folds) -> Array:
+    def predict(self, raw: Array, ratio: Array, folds: Folds, offset: Array | None = None) -> Array:
         """Return out-of-fold logits or values."""
-        return self.fitted.predict(self.design(raw, ratio), folds)
+        return self.fitted.predict(self.design(raw, ratio), folds, offset)
 
     def names(self) -> tuple[str, ...]:
         """Name the design's columns."""
-        return (*self.standardizer.names(self.features), "log2 size ratio")
+        return _names(self.standardizer, self.features, has_ratio=self.has_ratio)
 
 
 @dataclass(frozen=True)
 class Teacher:
     """Hold the fitted predictors and what is known of their error.
 
-    `folds (n clusters)`: NO_FOLD where a cluster has no label. `sink_draws (B, q + 1)`, `gain_draws`: bootstrap coefficients.
-    `*_error`: leave-one-size-out miss per doubling, None where unmeasured.
+    `folds (n clusters)`: NO_FOLD where a cluster has no label. `laws`: None where no suffix's loss was measured. `is_graded`: labels are
+    gains, because too few clusters are memorized; the sink score is then the law's alone. `sink_draws (B, q + 1)`, `gain_draws`: bootstrap
+    coefficients, of the sink model beside the laws' own draws. `gain_error`: leave-one-size-out miss per doubling, None where unmeasured.
     """
 
     folds: Folds
+    laws: Laws | None
     sink: Model
     signal: Model
     rival: Model
     gain: Model
     sink_draws: Array
     gain_draws: Array
-    sink_error: float | None
     gain_error: float | None
+    is_graded: bool
+
+    def offset(self, copies: Array, windows: Array, doublings: Array, gain: Array, folds: Folds) -> Array | None:
+        """Return the law's log-odds (n,) of memorization; None without a law."""
+        return None if self.laws is None else self.laws.out_of_fold(copies, windows, doublings, gain, folds)
+
+    def sink_logits(self, raw: Array, offset: Array | None, folds: Folds) -> Array:
+        """Return log-odds of the sink score (n,): the law's, corrected by the features where labels allowed a fit."""
+        if offset is not None and self.is_graded:
+            return offset
+        return self.sink.predict(raw, np.zeros(len(raw)), folds, offset)
+
+    def sink_spread(self, raw: Array, copies: Array, windows: Array, doublings: Array, gain: Array) -> Array:
+        """Return the standard deviation (n,) of the sink score's log-odds over the bootstrap."""
+        design = np.hstack([self.sink.design(raw, np.zeros(len(raw))), np.ones((len(raw), 1))])
+        corrections = self.sink.fitted.platts[NO_FOLD, 0] * design @ self.sink_draws.T
+        if self.laws is None:
+            return np.asarray(corrections.std(axis=1))
+        known = np.array([self.laws.logits(law, copies, windows, doublings, gain) for law in self.laws.draws]).T
+        return np.asarray((known if self.is_graded else self.sink.fitted.platts[NO_FOLD, 0] * known + corrections).std(axis=1))
+
+    @property
+    def size_error(self) -> float | None:
+        """Logits that the score may be off for every doubling of model size beyond the labels; None where unmeasured."""
+        return None if self.laws is None else self.laws.carried_error
 
 
 def build_rows(tables: dict[int, pl.DataFrame], labels: pl.DataFrame, num_parameters: dict[int, int]) -> Rows:
@@ -128,6 +165,7 @@ def build_rows(tables: dict[int, pl.DataFrame], labels: pl.DataFrame, num_parame
         to,
         frame["memorized"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
         frame["gain"].to_numpy(),
+        frame["num_windows"].cast(pl.Float64).to_numpy(),
     )
 
 
@@ -145,39 +183,70 @@ def raw_features(frame: pl.DataFrame) -> Array:
     return frame.select(pl.col(FEATURES).fill_null(np.nan)).to_numpy().astype(np.float64)
 
 
-def fit_teacher(rows: Rows, config: RiskConfig, seed: int) -> Teacher | None:
-    """Fit every predictor; None when fewer than MIN_POSITIVES or MIN_NEGATIVES clusters are labelled: not enough data."""
-    labelled = rows.where(np.isfinite(rows.memorized))
+def is_enough(rows: Rows) -> bool:
+    """Say whether at least MIN_POSITIVES clusters are memorized at some size, and MIN_NEGATIVES labelled and not."""
+    positive, known = positive_clusters(rows), np.zeros(len(rows.cluster_ids), dtype=bool)
+    known[rows.cluster[np.isfinite(rows.memorized)]] = True
+    return bool(positive.sum() >= MIN_POSITIVES and (known & ~positive).sum() >= MIN_NEGATIVES)
+
+
+def positive_clusters(rows: Rows) -> NDArray[np.bool_]:
+    """Return which clusters (n,) are memorized at some size."""
     positive = np.zeros(len(rows.cluster_ids), dtype=bool)
-    positive[labelled.cluster[labelled.memorized > 0]] = True
-    has_label = np.zeros(len(rows.cluster_ids), dtype=bool)
-    has_label[labelled.cluster] = True
-    if positive.sum() < MIN_POSITIVES or (has_label & ~positive).sum() < MIN_NEGATIVES:
+    positive[rows.cluster[rows.memorized > 0]] = True
+    return positive
+
+
+def fit_teacher(rows: Rows, residuals: Residuals, null: float, config: RiskConfig, seed: int, *, is_graded: bool) -> Teacher | None:
+    """Fit every predictor; None when there are too few labels (`is_enough`).
+
+    `residuals`: what the label halves missed. `null`: the gain that a memorized cluster exceeds. `is_graded`: `rows` are those of `graded`.
+    """
+    if not is_enough(rows):
         return None
-    folds = assign_folds(rows.cluster_ids, positive, config.num_folds, seed)
+    labelled = rows.where(np.isfinite(rows.memorized))
+    folds = assign_folds(rows.cluster_ids, positive_clusters(rows), config.num_folds, seed)
+    count = len(rows.cluster_ids)
+    draws = np.random.default_rng([seed, 1]).multinomial(count, np.full(count, 1 / count), config.num_bootstrap)
     signals = tuple(name for name in FITTED_FEATURES if name not in COPY_FEATURES)
-    sink, signal, rival = (_fit_sink(labelled, folds, features) for features in (FITTED_FEATURES, signals, RIVAL_FEATURES))
-    gain = _fit_gain(rows, folds)
-    rng = np.random.default_rng([seed, 1])
-    draws = rng.multinomial(len(rows.cluster_ids), np.full(len(rows.cluster_ids), 1 / len(rows.cluster_ids)), config.num_bootstrap)
+    gain = fit_gain(rows, folds, FITTED_FEATURES)
+    laws = laws_of(rows, gain, folds, residuals, null, draws)
+    # the law is about memorization: graded labels say nothing of it
+    known = None if is_graded else laws
+    sink = fit_sink(labelled, folds, FITTED_FEATURES, law_offset(labelled, gain, folds, known))
+    signal, rival = (fit_sink(labelled, folds, features, has_ratio=True) for features in (signals, RIVAL_FEATURES))
     return Teacher(
-        folds=folds,
-        sink=sink,
-        signal=signal,
-        rival=rival,
-        gain=gain,
-        sink_draws=_draw_sink(sink, labelled, draws),
-        gain_draws=_draw_gain(gain, rows, draws),
-        sink_error=size_error(
-            sink.design(labelled.raw, labelled.ratio),
-            labelled.memorized,
-            labelled.weights(),
-            labelled.doublings,
-            _rising(sink),
-            sink.fitted.penalty,
-        ),
-        gain_error=size_error(gain.design(rows.raw, rows.ratio), rows.gain, rows.weights(), rows.doublings, None, gain.fitted.penalty),
+        folds,
+        laws,
+        sink,
+        signal,
+        rival,
+        gain,
+        _draw_sink(sink, labelled, draws, gain.predict(labelled.raw, labelled.ratio, folds[labelled.cluster]), known),
+        _draw_gain(gain, rows, draws),
+        size_error(gain.design(rows.raw, rows.ratio), rows.gain, rows.weights(), rows.doublings, gain.fitted.penalty),
+        is_graded,
     )
+
+
+def laws_of(rows: Rows, gain: Model, folds: Folds, residuals: Residuals, null: float, draws: NDArray[np.int64]) -> Laws | None:
+    """Fit the exposure law on the same folds and draws as the rest; its test of gains errs as the gain model does out-of-fold."""
+    misses = rows.gain - gain.predict(rows.raw, rows.ratio, folds[rows.cluster])
+    test = GainTest(null, max(float(np.sqrt(np.average(misses**2, weights=rows.weights()))), MIN_GAIN_SPREAD))
+    return fit_laws(residuals, dict(zip(rows.cluster_ids, folds.tolist(), strict=True)), draws, rows.cluster_ids, test)
+
+
+def law_offset(rows: Rows, gain: Model, folds: Folds, laws: Laws | None) -> Array | None:
+    """Return the law's log-odds (n,) of rows, out-of-fold; None without a law."""
+    if laws is None:
+        return None
+    own = folds[rows.cluster]
+    return laws.out_of_fold(rows.copies(), rows.windows, rows.doublings, gain.predict(rows.raw, rows.ratio, own), own)
+
+
+def sink_logits(teacher: Teacher, rows: Rows) -> Array:
+    """Return the sink score's log-odds (n,) of labelled rows, out-of-fold."""
+    return teacher.sink_logits(rows.raw, law_offset(rows, teacher.gain, teacher.folds, teacher.laws), teacher.folds[rows.cluster])
 
 
 def interval_width(confidence: float) -> float:
@@ -185,37 +254,54 @@ def interval_width(confidence: float) -> float:
     return float(ndtri(0.5 + confidence / 2))
 
 
-def spread(draws: Array, design: Array, model: Model, size_error: float, doublings: float) -> Array:
-    """Return each row's standard deviation: the bootstrap's, and the extrapolation's over so many doublings beyond the labels."""
-    values = np.hstack([design, np.ones((len(design), 1))]) @ draws.T
-    sampling = model.fitted.platts[NO_FOLD, 0] * values.std(axis=1)
-    return np.asarray(np.hypot(sampling, size_error * max(doublings, 0.0)))
+def gain_spread(teacher: Teacher, raw: Array, ratio: Array, beyond: float) -> Array:
+    """Return each row's standard deviation of the gain: the bootstrap's, and the extrapolation's so many doublings beyond the labels."""
+    design = np.hstack([teacher.gain.design(raw, ratio), np.ones((len(raw), 1))])
+    sampling = (design @ teacher.gain_draws.T).std(axis=1)
+    return np.asarray(np.hypot(sampling, (teacher.gain_error or 0.0) * max(beyond, 0.0)))
 
 
-def _fit_sink(rows: Rows, folds: Folds, features: tuple[str, ...]) -> Model:
-    standardizer = Standardizer.fit(rows.raw[:, [FEATURES.index(name) for name in features]])
-    empty = Model(features, standardizer, CrossFitted(np.empty((0, 0)), np.empty((0, 2)), 0.0))
-    design = empty.design(rows.raw, rows.ratio)
-    fitted = cross_fit_logistic(design, rows.memorized, rows.weights(), folds[rows.cluster], _rising(empty))
-    return Model(features, standardizer, fitted)
+def fit_sink(rows: Rows, folds: Folds, features: tuple[str, ...], offset: Array | None = None, *, has_ratio: bool = False) -> Model:
+    """Fit a cross-fitted logistic model of `memorized` to rows that have it; `offset (n,)`: log-odds known before."""
+    standardizer = Standardizer.fit(_own(features, rows.raw))
+    design = _design(standardizer, features, rows.raw, rows.ratio if has_ratio else None)
+    rising = _rising(_names(standardizer, features, has_ratio=has_ratio))
+    fitted = cross_fit_logistic(design, rows.memorized, rows.weights(), folds[rows.cluster], rising, offset)
+    return Model(features, standardizer, fitted, has_ratio)
 
 
-def _fit_gain(rows: Rows, folds: Folds) -> Model:
-    standardizer = Standardizer.fit(rows.raw[:, [FEATURES.index(name) for name in FITTED_FEATURES]])
-    design = Model(FITTED_FEATURES, standardizer, CrossFitted(np.empty((0, 0)), np.empty((0, 2)), 0.0)).design(rows.raw, rows.ratio)
-    return Model(FITTED_FEATURES, standardizer, cross_fit_ridge(design, rows.gain, rows.weights(), folds[rows.cluster]))
+def fit_gain(rows: Rows, folds: Folds, features: tuple[str, ...]) -> Model:
+    """Fit a cross-fitted ridge regression of the gain."""
+    standardizer = Standardizer.fit(_own(features, rows.raw))
+    design = _design(standardizer, features, rows.raw, rows.ratio)
+    return Model(features, standardizer, cross_fit_ridge(design, rows.gain, rows.weights(), folds[rows.cluster]), has_ratio=True)
 
 
-def _rising(model: Model) -> NDArray[np.bool_]:
-    return np.array([name in RISING_FEATURES for name in model.names()])
+def _own(features: tuple[str, ...], raw: Array) -> Array:
+    return raw[:, [FEATURES.index(name) for name in features]]
 
 
-def _draw_sink(model: Model, rows: Rows, draws: NDArray[np.int64]) -> Array:
-    design, weights, rising = model.design(rows.raw, rows.ratio), rows.weights(), _rising(model)
-    start = model.fitted.betas[NO_FOLD]
-    return np.array(
-        [fit_logistic(design, rows.memorized, weights * draw[rows.cluster], model.fitted.penalty, rising, start) for draw in draws]
-    )
+def _design(standardizer: Standardizer, features: tuple[str, ...], raw: Array, ratio: Array | None) -> Array:
+    design = standardizer.design(_own(features, raw))
+    return design if ratio is None else np.hstack([design, ratio[:, None]])
+
+
+def _names(standardizer: Standardizer, features: tuple[str, ...], *, has_ratio: bool) -> tuple[str, ...]:
+    names = standardizer.names(features)
+    return (*names, "log2 size ratio") if has_ratio else names
+
+
+def _rising(names: tuple[str, ...]) -> NDArray[np.bool_]:
+    return np.array([name in RISING_FEATURES for name in names])
+
+
+def _draw_sink(model: Model, rows: Rows, draws: NDArray[np.int64], gain: Array, laws: Laws | None) -> Array:
+    design, weights, rising = model.design(rows.raw, rows.ratio), rows.weights(), _rising(model.names())
+    start, fitted = model.fitted.betas[NO_FOLD], []
+    for at, draw in enumerate(draws):
+        offset = None if laws is None else laws.logits(laws.draws[at], rows.copies(), rows.windows, rows.doublings, gain)
+        fitted.append(fit_logistic(design, rows.memorized, weights * draw[rows.cluster], model.fitted.penalty, rising, start, offset))
+    return np.array(fitted)
 
 
 def _draw_gain(model: Model, rows: Rows, draws: NDArray[np.int64]) -> Array:

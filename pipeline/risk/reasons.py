@@ -30,14 +30,19 @@ THEMES: dict[str, tuple[str, ...]] = {
 }
 
 
-def reasons(design: Array, beta: Array, names: Sequence[str], values: pl.DataFrame) -> list[str]:
-    """Return one sentence a row of `design (n, q)`, whose columns are `names`; `values` holds the features in their own units."""
+def reasons(design: Array, beta: Array, names: Sequence[str], values: pl.DataFrame, offset: Array | None = None) -> list[str]:
+    """Return one sentence a row of `design (n, q)`, whose columns are `names`; `values` holds the features in their own units.
+
+    `offset (n,)`: log-odds that the scores start from; what sets them off from the middle one is said as exposure.
+    """
     themes = list(THEMES)
     pulls = np.zeros((len(design), len(themes)))
     for at, name in enumerate(names):
         theme = next((number for number, key in enumerate(themes) if name.removesuffix(" missing") in THEMES[key]), None)
         if theme is not None:
             pulls[:, theme] += design[:, at] * beta[at]
+    if offset is not None and len(offset):
+        pulls[:, themes.index("copies")] += offset - np.median(offset)
     order = np.argsort(-np.abs(pulls), axis=1, kind="stable")[:, :NUM_REASONS]
     rows = zip(order.tolist(), np.take_along_axis(pulls, order, axis=1).tolist(), values.iter_rows(named=True), strict=True)
     return [
@@ -53,6 +58,8 @@ def _sentence(ranked: list[tuple[str, float]], values: Values) -> str:
 def _copies(values: Values) -> str:
     count, mass = int(values["cluster_size"]), 2.0 ** (values["fuzzy_mass"] or 0.0) - 1.0
     words = "1 copy" if count == 1 else f"{count} copies"
+    if (windows := values.get("windows")) is not None and windows > 1:
+        words += f" of {windows:.0f} windows"
     return words if mass < 0.5 else f"{words} and near-copies worth {mass:.1f} more"
 
 

@@ -1,7 +1,7 @@
 """Score every document: the teacher speaks for text that proxies trained on, the student for the rest, an empty text for itself.
 
-Scores are made a cluster at a time and shared by its documents. Where too few clusters were extracted to learn from, graded labels
-stand in, or failing those the base rate; then no row counts as supported.
+Scores are made a cluster at a time and shared by its documents. Where too few clusters were extracted to learn from, the exposure law
+speaks alone, failing that graded labels stand in, and failing those the base rate; then no row counts as supported.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from pipeline.risk.corpus_features import Parts, corpus_texts
 from pipeline.risk.crossfit import NO_FOLD, Folds
 from pipeline.risk.evaluation import evaluate
 from pipeline.risk.evidence import Evidence, check_independence
-from pipeline.risk.fallback import SCORES, base_rate_scores, scale_graded
+from pipeline.risk.exposure_law import count_windows, read_residuals
+from pipeline.risk.fallback import SCORES, base_rate_scores, scale_graded, unchecked_law
 from pipeline.risk.features import DECIMALS, FEATURES, cluster_features
-from pipeline.risk.labels import at_largest_size, graded_thresholds, label_clusters
+from pipeline.risk.labels import at_largest_size, graded_thresholds, label_clusters, null_gain
 from pipeline.risk.linear import Array
 from pipeline.risk.predictor import (
     UNKNOWN_LOGIT_ERROR,
@@ -31,13 +32,14 @@ from pipeline.risk.predictor import (
     Teacher,
     build_rows,
     fit_teacher,
+    gain_spread,
     graded,
     interval_width,
+    is_enough,
     raw_features,
-    spread,
 )
 from pipeline.risk.reasons import reasons
-from pipeline.risk.student import STUDENT_FEATURES, fit_student, student_features, student_scores
+from pipeline.risk.student import STUDENT_FEATURES, fit_student, student_features, student_gains, student_scores
 from pipeline.risk.support import Support
 from pipeline.tables import (
     SINK_GAPS,
@@ -57,8 +59,12 @@ from pipeline.tables import (
 
 @dataclass(frozen=True)
 class Target:
-    """Hold how far the scored size is from the features' proxy (`ratio`) and from the largest labels (`beyond`), in doublings."""
+    """Hold how large the scored model is and how far, in doublings, from what it is predicted by.
 
+    `doublings`: log2 of its parameters. `ratio`: from the features' proxy. `beyond`: from the largest labels.
+    """
+
+    doublings: float
     ratio: float
     beyond: float
 
@@ -100,20 +106,23 @@ def score_clusters(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, 
     tables = {size: cluster_features(evidence, texts, size) for size in evidence.sizes("full")}
     num_parameters = {size: evidence.num_parameters(size) for size in sorted({*tables, *labels["size"].to_list()})}
     rows = build_rows(tables, labels, num_parameters) if tables and labels.height else None
-    teacher = fit_teacher(rows, config, seed) if rows is not None else None
-    is_graded = rows is not None and teacher is None
-    if rows is not None and is_graded:
-        rows = graded(rows, thresholds)
-        teacher = fit_teacher(rows, config, seed)
-    if rows is None or teacher is None:
+    is_graded = rows is not None and not is_enough(rows)
+    fitted = graded(rows, thresholds) if rows is not None and is_graded else rows
+    texts = texts.with_columns(windows=count_windows(pl.col("num_tokens"), evidence.context))
+    teacher = None
+    if fitted is not None:
+        residuals = read_residuals(evidence, texts, config)
+        teacher = fit_teacher(fitted, residuals, null_gain(nulls), config, seed, is_graded=is_graded)
+    if fitted is None or teacher is None:
         scored = base_rate_scores(texts, labels, config)
     else:
-        top = max(tables)
-        beyond = float(np.log2(config.target_parameters)) - float(rows.doublings.max())
-        target = Target(float(np.log2(config.target_parameters / num_parameters[top])), beyond)
-        fitted = _teacher_scores(teacher, rows, tables[top], target, config)
-        scored = _with_student(fitted, texts, teacher, rows, target, config)
-        scored = scale_graded(scored, labels, thresholds, config) if is_graded else scored
+        top, size = max(tables), float(np.log2(config.target_parameters))
+        target = Target(size, size - float(np.log2(num_parameters[top])), size - float(fitted.doublings.max()))
+        taught = tables[top].join(texts.select("cluster_id", "windows"), on="cluster_id", how="left", maintain_order="left")
+        scored = _teacher_scores(teacher, fitted, taught, target, config)
+        scored = _with_student(scored, texts, teacher, fitted, target, config)
+        if is_graded:
+            scored = scale_graded(scored, labels, thresholds, config) if teacher.laws is None else unchecked_law(scored, labels)
     last = at_largest_size(labels).select("cluster_id", "extracted_out")
     described = scored.join(texts.select("cluster_id", "cluster_size", "reference_suffix_loss"), on="cluster_id").join(
         last, on="cluster_id", how="left"
@@ -121,29 +130,30 @@ def score_clusters(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, 
     classed = described.with_columns(sink_class=sink_class(evidence.suffix_tokens, config)).select([*scored.columns, "sink_class"])
     top_table = tables[max(tables)] if tables else pl.DataFrame(schema={"cluster_id": pl.Binary, **dict.fromkeys(FEATURES, pl.Float64)})
     complete = classed.join(_signal_columns(texts, top_table), on="cluster_id", how="left")
-    return complete.sort("cluster_id"), evaluate(teacher, rows, labels, nulls, evidence, config, seed, is_graded=is_graded)
+    return complete.sort("cluster_id"), evaluate(teacher, rows, fitted, labels, nulls, evidence, config, seed)
 
 
 def _teacher_scores(teacher: Teacher, rows: Rows, table: pl.DataFrame, target: Target, config: RiskConfig) -> pl.DataFrame:
     raw = raw_features(table)
-    ratio = np.full(len(raw), target.ratio)
+    ratio, doublings = np.full(len(raw), target.ratio), np.full(len(raw), target.doublings)
     folds = _folds_of(table["cluster_id"].to_list(), teacher, rows)
-    design = teacher.sink.design(raw, ratio)
-    error = UNKNOWN_LOGIT_ERROR if teacher.sink_error is None else teacher.sink_error
-    sink_sd = spread(teacher.sink_draws, design, teacher.sink, error, target.beyond)
-    gain_sd = spread(teacher.gain_draws, teacher.gain.design(raw, ratio), teacher.gain, teacher.gain_error or 0.0, target.beyond)
+    gain = teacher.gain.predict(raw, ratio, folds)
+    seen = (table["copies"].to_numpy(), table["windows"].to_numpy(), doublings, gain)
+    offset = teacher.offset(*seen, folds)
+    sink_sd = np.hypot(teacher.sink_spread(raw, *seen), _size_error(teacher) * max(target.beyond, 0.0))
     supported = Support.fit(raw[folds != NO_FOLD], config.support_quantile).holds(raw)
     frame = _frame(
         table["cluster_id"],
-        teacher.sink.predict(raw, ratio, folds),
+        teacher.sink_logits(raw, offset, folds),
         sink_sd,
-        teacher.gain.predict(raw, ratio, folds),
-        gain_sd,
+        gain,
+        gain_spread(teacher, raw, ratio, target.beyond),
         np.asarray(expit(teacher.signal.predict(raw, ratio, folds))),
         config,
     )
     values = table.with_columns(cluster_size=(2.0 ** pl.col("copies")).round())
-    said = reasons(design, teacher.sink.fitted.betas[NO_FOLD], teacher.sink.names(), values)
+    beta = teacher.sink.fitted.betas[NO_FOLD] * (offset is None or not teacher.is_graded)
+    said = reasons(teacher.sink.design(raw, ratio), beta, teacher.sink.names(), values, offset)
     return frame.with_columns(scored_by=pl.lit("teacher"), is_supported=pl.Series(supported), reason=pl.Series(said, dtype=pl.String))
 
 
@@ -151,25 +161,44 @@ def _with_student(
     scored: pl.DataFrame, texts: pl.DataFrame, teacher: Teacher, rows: Rows, target: Target, config: RiskConfig
 ) -> pl.DataFrame:
     taught = texts.join(scored, on="cluster_id", how="inner").sort("cluster_id")
-    folds = _folds_of(taught["cluster_id"].to_list(), teacher, rows)
-    inside = folds != NO_FOLD
-    sink, signal, gain = (taught[name].to_numpy()[inside] for name in ("sink_score", "signal_score", "predicted_gain"))
-    student = fit_student(student_features(taught)[inside], sink, signal, gain, folds[inside], config.support_quantile)
     rest = texts.join(scored, on="cluster_id", how="anti").sort("cluster_id")
     if rest.is_empty():
         return scored
-    raw = student_features(rest)
-    sink, signal, gain = student_scores(student, raw, np.full(len(raw), NO_FOLD))
-    error = UNKNOWN_LOGIT_ERROR if teacher.sink_error is None else teacher.sink_error
-    sink_sd = np.full(len(raw), float(np.hypot(student.sink_spread, error * max(target.beyond, 0.0))))
+    folds = _folds_of(taught["cluster_id"].to_list(), teacher, rows)
+    inside = folds != NO_FOLD
+    sink, signal, gain = (taught[name].to_numpy()[inside] for name in ("sink_score", "signal_score", "predicted_gain"))
+    lesson = taught.filter(pl.Series(inside))
+    known = teacher.offset(*_seen(lesson, target), gain, folds[inside])
+    student = fit_student(student_features(lesson), sink, signal, gain, folds[inside], config.support_quantile, known)
+    raw, unseen = student_features(rest), np.full(rest.height, NO_FOLD)
+    gain = student_gains(student, raw, unseen)
+    offset = teacher.offset(*_seen(rest, target), gain, unseen)
+    logits, signal = student_scores(student, raw, unseen, offset)
+    sink_sd = np.hypot(_law_spread(teacher, *_seen(rest, target), gain), student.sink_spread)
+    sink_sd = np.hypot(sink_sd, _size_error(teacher) * max(target.beyond, 0.0))
     gain_sd = np.full(len(raw), float(np.hypot(student.gain_spread, (teacher.gain_error or 0.0) * max(target.beyond, 0.0))))
-    frame = _frame(rest["cluster_id"], sink, sink_sd, gain, gain_sd, signal, config)
+    frame = _frame(rest["cluster_id"], logits, sink_sd, gain, gain_sd, signal, config)
     standardizer = student.standardizers[0]
-    said = reasons(standardizer.design(raw), student.sink.betas[NO_FOLD], standardizer.names(STUDENT_FEATURES), rest)
+    said = reasons(standardizer.design(raw), student.sink.betas[NO_FOLD], standardizer.names(STUDENT_FEATURES), rest, offset)
     supported = pl.Series(student.support.holds(raw))
     return pl.concat(
         [scored, frame.with_columns(scored_by=pl.lit("student"), is_supported=supported, reason=pl.Series(said, dtype=pl.String))]
     )
+
+
+def _seen(texts: pl.DataFrame, target: Target) -> tuple[Array, Array, Array]:
+    return texts["copies"].to_numpy(), texts["windows"].to_numpy(), np.full(texts.height, target.doublings)
+
+
+def _law_spread(teacher: Teacher, copies: Array, windows: Array, doublings: Array, gain: Array) -> Array:
+    if teacher.laws is None:
+        return np.zeros(len(copies))
+    draws = [teacher.laws.logits(law, copies, windows, doublings, gain) for law in teacher.laws.draws]
+    return np.asarray(np.std(draws, axis=0))
+
+
+def _size_error(teacher: Teacher) -> float:
+    return UNKNOWN_LOGIT_ERROR if teacher.size_error is None else teacher.size_error
 
 
 def _frame(

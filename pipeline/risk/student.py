@@ -61,14 +61,19 @@ def student_features(texts: pl.DataFrame) -> Array:
     return table.select(pl.col(STUDENT_FEATURES).cast(pl.Float64).fill_null(np.nan)).to_numpy()
 
 
-def fit_student(raw: Array, sink: Array, signal: Array, gain: Array, folds: Folds, support_quantile: float) -> Student:
-    """Fit to the teacher's out-of-fold probabilities (n,), `sink` and `signal`, and gains; rows as in `raw` (n, p)."""
+def fit_student(
+    raw: Array, sink: Array, signal: Array, gain: Array, folds: Folds, support_quantile: float, offset: Array | None = None
+) -> Student:
+    """Fit to the teacher's out-of-fold probabilities (n,), `sink` and `signal`, and gains; rows as in `raw` (n, p).
+
+    `offset (n,)`: the exposure law's log-odds, from which the student of the sink score starts as its teacher does.
+    """
     plain = raw[:, _PLAIN]
     standardizers = (Standardizer.fit(raw), Standardizer.fit(plain))
     weights = np.ones(len(raw))
     sink_design = standardizers[0].design(raw)
     rising = np.array([name in RISING for name in standardizers[0].names(STUDENT_FEATURES)])
-    sink_model = cross_fit_logistic(sink_design, sink, weights, folds, rising)
+    sink_model = cross_fit_logistic(sink_design, sink, weights, folds, rising, offset)
     signal_design = standardizers[1].design(plain)
     signal_model = cross_fit_logistic(signal_design, signal, weights, folds, np.zeros(signal_design.shape[1], dtype=bool))
     gain_model = cross_fit_ridge(sink_design, gain, weights, folds)
@@ -78,16 +83,20 @@ def fit_student(raw: Array, sink: Array, signal: Array, gain: Array, folds: Fold
         gain_model,
         standardizers,
         Support.fit(raw, support_quantile),
-        float(np.std(clipped_logit(sink) - sink_model.predict(sink_design, folds))),
+        float(np.std(clipped_logit(sink) - sink_model.predict(sink_design, folds, offset))),
         float(np.std(gain - gain_model.predict(sink_design, folds))),
     )
 
 
-def student_scores(student: Student, raw: Array, folds: Folds) -> tuple[Array, Array, Array]:
-    """Return sink logits, signal probabilities and gains (n,) of rows (n, p)."""
-    design = student.standardizers[0].design(raw)
+def student_gains(student: Student, raw: Array, folds: Folds) -> Array:
+    """Return gains (n,) of rows (n, p), nats per token."""
+    return student.gain.predict(student.standardizers[0].design(raw), folds)
+
+
+def student_scores(student: Student, raw: Array, folds: Folds, offset: Array | None = None) -> tuple[Array, Array]:
+    """Return sink logits and signal probabilities (n,) of rows (n, p); `offset` as in the fit."""
     signal = student.signal.predict(student.standardizers[1].design(raw[:, _PLAIN]), folds)
-    return student.sink.predict(design, folds), np.asarray(expit(signal)), student.gain.predict(design, folds)
+    return student.sink.predict(student.standardizers[0].design(raw), folds, offset), np.asarray(expit(signal))
 
 
 _PLAIN = [at for at, name in enumerate(STUDENT_FEATURES) if name not in COPY_FEATURES]

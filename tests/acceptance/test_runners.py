@@ -1,12 +1,13 @@
-"""The demo audit by threads, processes and two Ray nodes, by 1, 2 and 4 workers, and over rows dealt anew to other files.
+"""The demo audit by threads, processes, two Ray nodes, 1, 2 and 4 workers, on an object store, and over rows dealt anew to other files.
 
-Off by default: `python -m pytest -m acceptance -s tests/acceptance/test_runners.py` takes seven audits' time and prints what each
+Off by default: `python -m pytest -m acceptance -s tests/acceptance/test_runners.py` takes nine audits' time and prints what each
 stage cost by each runner. SINKAUDIT_SET="proxy.epochs=1 proxy.token_budget=20000" gives all of them these settings, and is quicker.
 Proxies do not depend on `runtime.workers`, so runs by 1 and 4 workers take the trained ones of the first.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ import polars as pl
 import pytest
 
 from pipeline import store
+from pipeline.places import locate
 from tests.flows.ray_cluster import two_nodes
 
 pytestmark = pytest.mark.acceptance
@@ -40,9 +42,9 @@ class Audit:
     timing: Mapping[str, Any]
 
 
-def audit(folder: Path, settings: list[str], corpus: Path = CORPUS) -> Audit:
-    """Run the demo audit, all that it writes in a folder; the corpus is read through the same name by every run of one input."""
-    places = [f"runtime.{name}={folder / name}" for name in ("ledger", "filtered", "reports")]
+def audit(root: Path | str, settings: list[str], corpus: Path | str = CORPUS) -> Audit:
+    """Run the demo audit, all that it writes below a folder or URL; the corpus is read through the same name by every run of one input."""
+    places = [f"runtime.{name}={root}/{name}" for name in ("ledger", "filtered", "reports")]
     given = os.environ.get("SINKAUDIT_SET", "").split()
     options = [option for setting in [*places, f"input.paths=[{corpus}]", *settings, *given] for option in ("--set", setting)]
     command = [sys.executable, "-m", "flows.cli", "run", CONFIG, "--quiet", "--json", *options]
@@ -51,13 +53,20 @@ def audit(folder: Path, settings: list[str], corpus: Path = CORPUS) -> Audit:
     seconds = time.monotonic() - began
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    run = json.loads((folder / "ledger" / result["run"] / "run.json").read_text())
+    run = json.loads(store.read_bytes(f"{root}/ledger/{result['run']}/run.json"))
     tables = {name: store.read_frame(store.describe(run["tables"][name]["folder"])) for name in ("profiles", "decisions")}
     decisions = tables["profiles"].select("doc_id", "row_hash").join(tables["decisions"], on="doc_id")
-    roots = (folder / "ledger" / "stages", folder / "filtered")
-    files = {str(path.relative_to(folder)): store.file_digest(str(path)) for root in roots for path in root.rglob("*") if path.is_file()}
-    summary = json.loads((Path(result["report"]).parent / "summary.json").read_text())
+    files = files_below(f"{root}/ledger/stages") | files_below(f"{root}/filtered")
+    summary = json.loads(store.read_bytes(f"{result['report'].rsplit('/', 1)[0]}/summary.json"))
     return Audit(files, decisions, seconds, summary["timing"])
+
+
+def files_below(folder: str) -> dict[str, str]:
+    """Return the digests of all files below a folder or URL, but for the versions that only an object store's ledger has beside."""
+    filesystem, plain = locate(folder)
+    paths = [path for path in filesystem.find(plain) if not path.endswith(store.VERSIONS)]
+    name = folder.rsplit("/", 1)[1]
+    return {f"{name}{path.removeprefix(plain.rstrip('/'))}": hashlib.sha256(filesystem.cat_file(path)).hexdigest() for path in paths}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +111,18 @@ def test_two_ray_nodes_leave_the_same_bytes(places: Path, threads: Audit) -> Non
         found = audit(places / "ray", ["runtime.runner=ray", f"runtime.ray_address={address}"])
     tell("two Ray nodes", found, threads)
     assert differences(found.files, threads.files) == []
+
+
+def test_an_object_store_holds_the_same_bytes(s3: str, threads: Audit) -> None:
+    """Corpus, ledger, filtered data and reports by URL: what was written, read back and verified are the bytes of local folders."""
+    for file in sorted(CORPUS.glob("*.parquet")):
+        store.write_bytes(f"{s3}/demo/corpus/{file.name}", file.read_bytes())
+    found = audit(f"{s3}/demo", [], f"{s3}/demo/corpus/*.parquet")
+    tell("object store", found, threads)
+    assert differences(found.files, threads.files) == []
+    (done,) = [path for path in locate(f"{s3}/demo/filtered")[0].find("audits/demo/filtered") if path.endswith("_SUCCESS")]
+    verify = [sys.executable, "-m", "flows.cli", "verify", f"s3://{done.rsplit('/', 1)[0]}", "--require", "pass"]
+    assert subprocess.run(verify, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("runner", ["threads", "processes"])

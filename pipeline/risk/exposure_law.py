@@ -1,0 +1,214 @@
+"""The exposure law: how much of a suffix a model still misses, from copies and model size alone, and what chance of recital that leaves.
+
+Proxies recite few texts, too few to learn from which; but what each of them still *misses* of each text is a number, and there are many of
+those. So that number is fitted, and recital follows from it: a suffix whose loss is under the limit of (n, p)-discoverability is recited.
+The law: ln(residual loss of a suffix, nats a token) ~ N(level + a log2(copies) + b log2(parameters), spread^2), a, b <= 0, for models
+trained with the text. A text with w windows is recited when one of them is. It is memorized when it also gained more than the null, which
+is the gain model's to say.
+
+How surprising a text is stays out on purpose. It raises the residual and the gain alike, and memorization wants the first low and the
+second high: on the first validation of record every form of it ranked worse than none
+(reports/log.md). The predictor takes the law's log-odds as its offset, so that other signals correct it where labels are many enough to
+say so.
+
+Source: Carlini 2023, section 4 (memorization is log-linear in copies and in size); Hayes 2024 ((n, p)-discoverable extraction).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.optimize import lsq_linear
+from scipy.special import ndtr
+
+from pipeline.config import RiskConfig
+from pipeline.risk.crossfit import NO_FOLD, Folds, clipped_logit
+from pipeline.risk.evidence import Evidence
+from pipeline.risk.labels import discoverable_log_prob
+from pipeline.risk.linear import Array
+
+MIN_CLUSTERS = 10
+MIN_RESIDUAL = 0.05
+"""Nats a token below which residuals do not differ: every such suffix is recited, and a logarithm would let them rule the fit."""
+MIN_SPREAD = 0.1
+LOGITS_A_DEVIATION = 1.702
+"""What a standard deviation is in log-odds where the normal distribution is taken for the logistic. Source: Camilli 1994."""
+PENALTY = 1.0
+"""Ridge penalty of the two slopes over standardized columns, in observations: it decides only where copies or sizes do not vary."""
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Hold the residual losses of windows, one row a window and model that trained on it.
+
+    `cluster (n,)` numbers the clusters of `cluster_ids`; `copies (n,)` log2 of documents; `doublings (n,)` log2 of the model's parameters;
+    `log_loss (n,)` ln nats a token over the suffix; `limit`: ln of the loss under which a suffix is recited.
+    """
+
+    cluster_ids: tuple[bytes, ...]
+    cluster: NDArray[np.int64]
+    copies: Array
+    doublings: Array
+    log_loss: Array
+    limit: float
+
+    def weights(self) -> Array:
+        """Return weights that give each cluster a total of one."""
+        return 1.0 / np.bincount(self.cluster, minlength=len(self.cluster_ids))[self.cluster]
+
+
+@dataclass(frozen=True)
+class ExposureLaw:
+    """Hold the fitted law; `copies_slope` and `size_slope` are a doubling's change of ln residual, `center` log2 parameters at `level`."""
+
+    level: float
+    copies_slope: float
+    size_slope: float
+    center: float
+    spread: float
+    limit: float
+
+    def score(self, copies: Array, doublings: Array) -> Array:
+        """Return how many standard deviations (n,) a window's expected residual is below the limit of recital."""
+        expected = self.level + self.copies_slope * copies + self.size_slope * (doublings - self.center)
+        return np.asarray((self.limit - expected) / self.spread)
+
+    def recital(self, copies: Array, windows: Array, doublings: Array) -> Array:
+        """Return the probability (n,) that a model of 2^doublings parameters recites one of a text's windows. `copies`: log2."""
+        one = ndtr(self.score(copies, doublings))
+        return np.asarray(-np.expm1(windows * np.log1p(-np.minimum(one, 1 - 1e-9))))
+
+
+@dataclass(frozen=True)
+class GainTest:
+    """Hold what tells whether a gain exceeds the null: the null, and the standard deviation of a predicted gain's error, nats a token."""
+
+    null: float
+    spread: float
+
+    def passes(self, gain: Array) -> Array:
+        """Return the probability (n,) that texts of these predicted gains exceed the null."""
+        return np.asarray(ndtr((gain - self.null) / self.spread))
+
+
+@dataclass(frozen=True)
+class Laws:
+    """Hold the law cross-fitted: `fitted[k]` without the clusters of fold k, the last to all; and bootstrap draws of it.
+
+    `carried_error`: see the function; None where unmeasured.
+    """
+
+    fitted: tuple[ExposureLaw, ...]
+    draws: tuple[ExposureLaw, ...]
+    test: GainTest
+    carried_error: float | None
+
+    def logits(self, law: ExposureLaw, copies: Array, windows: Array, doublings: Array, gain: Array) -> Array:
+        """Return one law's log-odds (n,) of memorization: recited, and gained more than the null."""
+        return clipped_logit(law.recital(copies, windows, doublings) * self.test.passes(gain))
+
+    def out_of_fold(self, copies: Array, windows: Array, doublings: Array, gain: Array, folds: Folds) -> Array:
+        """Return log-odds (n,), each row by the law that did not see its fold; NO_FOLD by the one that saw all."""
+        every = np.array([self.logits(law, copies, windows, doublings, gain) for law in self.fitted])
+        return every[folds, np.arange(len(folds))]
+
+
+def fit_laws(
+    residuals: Residuals, fold_of: Mapping[bytes, int], draws: NDArray[np.int64], drawn: Sequence[bytes], test: GainTest
+) -> Laws | None:
+    """Fit the law once a fold, to all, and to bootstrap draws; None where one of them has too few clusters.
+
+    `fold_of`: fold of a cluster id; others are in all fits. `draws (B, m)`: how often each of the clusters `drawn` is in a draw.
+    """
+    own = residuals.weights()
+    folds = np.array([fold_of.get(cluster_id, NO_FOLD) for cluster_id in residuals.cluster_ids], np.int64)[residuals.cluster]
+    fitted = [fit_law(residuals, np.where(folds != fold, own, 0.0)) for fold in range(max(fold_of.values(), default=-1) + 1)]
+    fitted.append(fit_law(residuals))
+    column = {cluster_id: at for at, cluster_id in enumerate(drawn)}
+    at = np.array([column.get(cluster_id, len(drawn)) for cluster_id in residuals.cluster_ids], np.int64)[residuals.cluster]
+    times = np.hstack([draws, np.ones((len(draws), 1), np.int64)])
+    redrawn = [fit_law(residuals, own * row[at]) for row in times]
+    if any(law is None for law in (*fitted, *redrawn)):
+        return None
+    whole, drawn_laws = (tuple(law for law in laws if law is not None) for laws in (fitted, redrawn))
+    return Laws(whole, drawn_laws, test, carried_error(residuals))
+
+
+def count_windows(num_tokens: pl.Expr, context: int) -> pl.Expr:
+    """Return how many windows of `context` tokens a text has in which a recital can be looked for, at least one.
+
+    A tail counts from half a window, about what a prompt and a suffix need.
+    """
+    return (num_tokens.fill_null(0) / context).round().clip(lower_bound=1).cast(pl.Float64)
+
+
+def read_residuals(evidence: Evidence, copies: pl.DataFrame, config: RiskConfig) -> Residuals:
+    """Gather the suffix losses of the label halves under what they trained on. `copies`: cluster_id, copies (log2)."""
+    frames = [
+        evidence.recitals("label_half", size)
+        .filter(pl.col("in_training") & ~pl.col("is_shared"))
+        .select("cluster_id", "suffix_log_prob", doublings=pl.lit(math.log2(evidence.num_parameters(size))))
+        for size in evidence.sizes("label_half")
+    ]
+    empty = pl.DataFrame(schema={"cluster_id": pl.Binary, "suffix_log_prob": pl.Float32, "doublings": pl.Float64})
+    rows = pl.concat([empty, *frames]).join(copies.select("cluster_id", "copies"), on="cluster_id", how="inner")
+    rows = rows.sort("cluster_id", "doublings", "suffix_log_prob")
+    cluster_ids = tuple(rows["cluster_id"].unique().sort().to_list())
+    position = {cluster_id: at for at, cluster_id in enumerate(cluster_ids)}
+    loss = -rows["suffix_log_prob"].cast(pl.Float64).to_numpy() / evidence.suffix_tokens
+    return Residuals(
+        cluster_ids,
+        np.array([position[cluster_id] for cluster_id in rows["cluster_id"]], np.int64),
+        rows["copies"].to_numpy(),
+        rows["doublings"].to_numpy(),
+        np.log(np.maximum(loss, MIN_RESIDUAL)),
+        math.log(-discoverable_log_prob(config) / evidence.suffix_tokens),
+    )
+
+
+def fit_law(residuals: Residuals, weights: Array | None = None) -> ExposureLaw | None:
+    """Fit the law by weighted least squares, slopes held at or below zero; None from fewer than MIN_CLUSTERS clusters of weight.
+
+    `weights (n,)`: those of `Residuals.weights` unless given.
+    """
+    w = residuals.weights() if weights is None else weights
+    held = w > 0
+    if len(np.unique(residuals.cluster[held])) < MIN_CLUSTERS:
+        return None
+    columns = np.column_stack([residuals.copies, residuals.doublings])
+    center = np.average(columns, axis=0, weights=w)
+    scale = np.sqrt(np.average((columns - center) ** 2, axis=0, weights=w))
+    scale = np.where(scale > 1e-9, scale, np.inf)
+    design = np.hstack([(columns - center) / scale, np.ones((len(columns), 1))])
+    root = np.sqrt(w)
+    padded = np.vstack([root[:, None] * design, np.sqrt(PENALTY) * np.eye(2, 3)])
+    wanted = np.append(root * residuals.log_loss, np.zeros(2))
+    copies_slope, size_slope, level = lsq_linear(padded, wanted, bounds=([-np.inf] * 3, [0.0, 0.0, np.inf])).x
+    misses = residuals.log_loss - design @ np.array([copies_slope, size_slope, level])
+    spread = max(float(np.sqrt(np.average(misses**2, weights=w))), MIN_SPREAD)
+    slopes = np.array([copies_slope, size_slope]) / scale
+    level_at_one = float(level - slopes[0] * center[0])
+    return ExposureLaw(level_at_one, float(slopes[0]), float(slopes[1]), float(center[1]), spread, residuals.limit)
+
+
+def carried_error(residuals: Residuals) -> float | None:
+    """Return how far log-odds of recital move per doubling of model size when one size's law is carried to the next as it is.
+
+    That is the most that leaving out size would cost, and what an extrapolation in size may be wrong by. Of a window in a text of average
+    copies, the largest over neighbouring sizes; None with a single size.
+    """
+    own, copies = residuals.weights(), np.array([np.average(residuals.copies, weights=residuals.weights())])
+    sizes = np.unique(residuals.doublings)
+    laws = [fit_law(residuals, np.where(residuals.doublings == size, own, 0.0)) for size in sizes]
+    moves = []
+    for (low, below), (high, above) in itertools.pairwise(zip(sizes, laws, strict=True)):
+        if below is not None and above is not None:
+            scores = [law.score(copies, np.array([law.center]))[0] for law in (below, above)]
+            moves.append(LOGITS_A_DEVIATION * abs(float(scores[1] - scores[0])) / max(float(high - low), 0.25))
+    return max(moves) if moves else None

@@ -1,0 +1,170 @@
+"""The exposure law on residuals drawn from a law, and on proxies' tables."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import RiskConfig
+from pipeline.risk.crossfit import NO_FOLD
+from pipeline.risk.exposure_law import (
+    ExposureLaw,
+    GainTest,
+    Residuals,
+    carried_error,
+    count_windows,
+    fit_law,
+    fit_laws,
+    read_residuals,
+)
+
+LIMIT = math.log(0.31)
+TRUE = ExposureLaw(level=0.9, copies_slope=-0.35, size_slope=-0.2, center=16.0, spread=0.4, limit=LIMIT)
+SURE = GainTest(null=-100.0, spread=1.0)
+
+
+def _drawn(num_clusters: int = 400, seed: int = 0, sizes: tuple[float, ...] = (15.5, 16.5)) -> Residuals:
+    """Draw residuals of TRUE: two windows a cluster at each size."""
+    rng = np.random.default_rng(seed)
+    copies = rng.geometric(0.5, num_clusters) - 1.0
+    cluster = np.repeat(np.arange(num_clusters), 2 * len(sizes))
+    doublings = np.tile(np.repeat(sizes, 2), num_clusters)
+    expected = TRUE.level + TRUE.copies_slope * copies[cluster] + TRUE.size_slope * (doublings - TRUE.center)
+    missed = np.asarray(expected + TRUE.spread * rng.standard_normal(len(cluster)), np.float64)
+    ids = tuple(number.to_bytes(16, "big") for number in range(num_clusters))
+    return Residuals(ids, cluster, copies[cluster], doublings, missed, LIMIT)
+
+
+def test_a_law_is_recovered_from_its_own_residuals() -> None:
+    """Slopes, spread and level come back within what 1,600 rows allow."""
+    law = fit_law(_drawn())
+    assert law is not None
+    assert law.copies_slope == pytest.approx(TRUE.copies_slope, abs=0.03)
+    assert law.size_slope == pytest.approx(TRUE.size_slope, abs=0.06)
+    assert law.spread == pytest.approx(TRUE.spread, abs=0.03)
+    at_center = law.level + law.size_slope * (TRUE.center - law.center)
+    assert at_center == pytest.approx(TRUE.level, abs=0.05)
+
+
+def test_its_chance_of_recital_is_how_often_residuals_are_under_the_limit() -> None:
+    """What it says of one window and of four is what windows drawn from it do."""
+    rng = np.random.default_rng(1)
+    for copies, windows in ((4.0, 1), (4.0, 4), (0.0, 4)):
+        expected = TRUE.level + TRUE.copies_slope * copies + TRUE.size_slope * 2.0
+        drawn = rng.normal(expected, TRUE.spread, (200_000, windows))
+        said = TRUE.recital(np.array([copies]), np.array([float(windows)]), np.array([18.0]))[0]
+        assert said == pytest.approx((drawn < LIMIT).any(axis=1).mean(), abs=0.004)
+
+
+@given(
+    copies=st.floats(0, 12),
+    more=st.floats(0, 3),
+    windows=st.floats(1, 500),
+    doublings=st.floats(10, 40),
+    slope=st.floats(-1, 0),
+    size=st.floats(-1, 0),
+)
+def test_more_copies_more_windows_and_a_larger_model_never_lower_it(
+    copies: float, more: float, windows: float, doublings: float, slope: float, size: float
+) -> None:
+    """With slopes at or below zero the chance of recital is monotone in all three, and a probability."""
+    law = ExposureLaw(0.5, slope, size, 16.0, 0.5, LIMIT)
+
+    def at(c: float, w: float, d: float) -> float:
+        return float(law.recital(np.array([c]), np.array([w]), np.array([d]))[0])
+
+    base = at(copies, windows, doublings)
+    assert 0.0 <= base <= 1.0
+    for raised in (at(copies + more, windows, doublings), at(copies, windows + more, doublings), at(copies, windows, doublings + more)):
+        assert raised >= base - 1e-12
+
+
+def test_slopes_of_the_wrong_sign_are_held_at_zero() -> None:
+    """Where texts of many copies happen to be missed more, the law says that copies do nothing, not that they protect."""
+    drawn = _drawn()
+    bent = replace(drawn, copies=-drawn.copies)
+    law = fit_law(bent)
+    assert law is not None
+    assert law.copies_slope == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_does_not_vary_has_no_slope() -> None:
+    """One size and one number of copies: level and spread alone, and no error of carrying it to another size."""
+    drawn = _drawn(sizes=(16.0,))
+    alike = replace(drawn, copies=np.zeros_like(drawn.copies))
+    law = fit_law(alike)
+    assert law is not None
+    assert (law.copies_slope, law.size_slope) == (0.0, 0.0)
+    assert carried_error(alike) is None
+
+
+def test_a_size_is_carried_to_the_next_at_a_price() -> None:
+    """Sizes that memorize alike move little, others as far as their own laws differ."""
+    drawn = _drawn()
+    alike = replace(drawn, log_loss=drawn.log_loss - TRUE.size_slope * (drawn.doublings - TRUE.center))
+    far, near = carried_error(drawn), carried_error(alike)
+    assert far is not None
+    assert near is not None
+    assert far > 0.4
+    assert near < 0.5 * far
+
+
+def test_too_few_clusters_make_no_law() -> None:
+    """Nine clusters are too few, and so is what leaves nine to a fold's fit."""
+    assert fit_law(_drawn(9)) is None
+    few = _drawn(12)
+    fold_of = {cluster_id: at % 2 for at, cluster_id in enumerate(few.cluster_ids)}
+    assert fit_laws(few, fold_of, np.ones((1, 12), np.int64), few.cluster_ids, SURE) is None
+
+
+def test_each_row_is_judged_by_the_law_that_did_not_see_its_fold() -> None:
+    """A fold whose residuals are absurd does not move what is said of its own rows, and does move the rest."""
+    drawn = _drawn(100)
+    fold_of = {cluster_id: at % 4 for at, cluster_id in enumerate(drawn.cluster_ids)}
+    strange = np.array([at % 4 == 0 for at in drawn.cluster])
+    bent = replace(drawn, log_loss=np.where(strange, drawn.log_loss - 3.0, drawn.log_loss))
+    plain, odd = (fit_laws(one, fold_of, np.ones((2, 100), np.int64), one.cluster_ids, SURE) for one in (drawn, bent))
+    assert plain is not None
+    assert odd is not None
+    row = (np.zeros(3), np.ones(3), np.full(3, 18.0), np.zeros(3), np.array([0, 1, NO_FOLD]))
+    before, after = plain.out_of_fold(*row), odd.out_of_fold(*row)
+    assert after[0] == pytest.approx(before[0])
+    assert (after[1:] > before[1:] + 0.5).all()
+
+
+def test_a_text_that_gains_less_than_the_null_is_not_memorized() -> None:
+    """Recited for certain, its log-odds are those of its gain."""
+    law = ExposureLaw(-9.0, 0.0, 0.0, 16.0, 0.4, LIMIT)
+    drawn = _drawn(40)
+    laws = fit_laws(drawn, {}, np.ones((1, 40), np.int64), drawn.cluster_ids, GainTest(2.0, 0.5))
+    assert laws is not None
+    logits = laws.logits(law, np.zeros(3), np.ones(3), np.full(3, 16.0), np.array([0.0, 2.0, 4.0]))
+    assert logits[1] == pytest.approx(0.0, abs=1e-6)
+    assert logits[0] < -5 < 5 < logits[2]
+
+
+def test_windows_are_counted_as_the_target_cuts_them() -> None:
+    """Whole windows and tails of half of one; a text too short has one all the same, and so has one that nobody counted."""
+    counted = pl.DataFrame({"num_tokens": [0, 10, 63, 64, 95, 97, 640, None]}).select(count_windows(pl.col("num_tokens"), 64))
+    assert counted.to_series().to_list() == [1, 1, 1, 1, 1, 2, 10, 1]
+
+
+def test_residuals_are_those_of_models_that_trained_on_the_text(world: Any) -> None:
+    """One row a window and label half of the right side, by every size; the limit is what makes a suffix discoverable."""
+    copies = pl.DataFrame({"cluster_id": list(world.copies), "copies": [math.log2(count) for count in world.copies.values()]})
+    residuals = read_residuals(world.evidence, copies, RiskConfig())
+    wanted = sum(world.evidence.recitals("label_half", size).filter("in_training").height for size in (0, 1))
+    assert len(residuals.log_loss) == wanted > 400
+    assert len(np.unique(residuals.doublings)) == 2
+    assert math.exp(residuals.limit) * world.evidence.suffix_tokens == pytest.approx(-math.log(1 - 0.5 ** (1 / 100)), rel=1e-6)
+    law = fit_law(residuals)
+    assert law is not None
+    assert law.copies_slope < -0.1
+    assert law.size_slope < 0.0
