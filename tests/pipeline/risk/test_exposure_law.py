@@ -33,7 +33,7 @@ SURE = GainTest(null=-100.0, spread=1.0)
 def _drawn(num_clusters: int = 400, seed: int = 0, sizes: tuple[float, ...] = (15.5, 16.5)) -> Residuals:
     """Draw residuals of TRUE: two windows a cluster at each size."""
     rng = np.random.default_rng(seed)
-    copies = rng.geometric(0.5, num_clusters) - 1.0
+    copies = np.asarray(rng.geometric(0.5, num_clusters) - 1.0, np.float64)
     cluster = np.repeat(np.arange(num_clusters), 2 * len(sizes))
     doublings = np.tile(np.repeat(sizes, 2), num_clusters)
     expected = TRUE.level + TRUE.copies_slope * copies[cluster] + TRUE.size_slope * (doublings - TRUE.center)
