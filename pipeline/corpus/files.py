@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import pyarrow as pa
 
-from pipeline.places import locate
+from pipeline.places import is_local, locate
 from pipeline.store import digest_of, file_digest
 
 FORMATS = {
@@ -23,6 +23,7 @@ FORMATS = {
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 SNIFFED_BYTES = 1 << 16
 UTF_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
+_digests: dict[tuple[str, int, int, int, int], str] = {}
 JSON_LINES = re.compile(rb"(\xef\xbb\xbf)?\s*\{[^\n]*(\}\s*\n\s*(\{|$)|$)")
 
 
@@ -38,8 +39,23 @@ class InputFile:
 
 
 def digests(files: Iterable[InputFile]) -> list[dict[str, Any]]:
-    """Return name, size and BLAKE3 digest of every file's bytes."""
-    return [{"path": file.name, "bytes": file.num_bytes, "digest": file_digest(file.path)} for file in files]
+    """Return name, size and BLAKE3 digest of every file's bytes.
+
+    A process reads a local file once: what names a run, the flow and the reading ask one after another, and a file that was written to in
+    between has another time of change, or another size, and is read again.
+    """
+    return [{"path": file.name, "bytes": file.num_bytes, "digest": _digest(file.path)} for file in files]
+
+
+def _digest(path: str) -> str:
+    filesystem, plain = locate(path)
+    if not is_local(filesystem):
+        return file_digest(path)
+    state = Path(plain).stat()
+    key = (plain, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    if key not in _digests:
+        _digests[key] = file_digest(path)
+    return _digests[key]
 
 
 def digest_files(described: Iterable[Mapping[str, Any]]) -> str:

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 from blake3 import blake3
 
+from pipeline import store
+from pipeline.corpus import files
 from pipeline.corpus.files import InputFile, digest_files, digests, open_bytes, split_name
 
 
@@ -44,6 +46,26 @@ def test_files_open_decompressed(tmp_path: Path, pack: object, compression: str 
     for path in (str(tmp_path / "f"), "memory:///files/f"):
         with open_bytes(InputFile(path, "f", "text", compression, len(data))) as stream:
             assert stream.read() == b"ab\ncd"
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked again nothing is read; a byte changed in place, the size and the name kept, is seen."""
+    path, reads = tmp_path / "f", list[str]()
+    path.write_bytes(b"ab")
+    file = InputFile(str(path), "f", "text", None, 2)
+
+    def counted(asked: str) -> str:
+        reads.append(asked)
+        return store.file_digest(asked)
+
+    monkeypatch.setattr(files, "file_digest", counted)
+    first = digests([file])
+    assert digests([file]) == first
+    assert len(reads) == 1
+    with path.open("r+b") as opened:
+        opened.write(b"c")
+    assert digests([file])[0]["digest"] == blake3(b"cb").hexdigest(length=16)
+    assert len(reads) == 2
 
 
 def test_digests_are_of_bytes_and_names(tmp_path: Path) -> None:
