@@ -1,8 +1,9 @@
 """The corpora of the validations of record, cut to a size that a target of millions of parameters can train on.
 
-`python -m tests.benchmarks.validation_corpora rules|manuals FOLDER` writes `FOLDER/NAME.parquet` (id, source, text).
+`python -m tests.benchmarks.validation_corpora rules|rules-unseen|manuals FOLDER` writes `FOLDER/NAME.parquet` (id, source, text).
 
 - rules: ScanCode's licence rules; of a seeded quarter of the licences all rules, so that natural copy rates stay.
+- rules-unseen: those of another quarter, on which what was learnt from the record of the first is measured again.
 - manuals: Debian's copyright files (those on this machine) and man pages.
 
 Documents are whole, of 160 (room for a prompt and a suffix) to 8,000 characters, so that no few long ones fill the corpus.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
@@ -20,17 +22,17 @@ import pyarrow.parquet as pq
 
 from tests.benchmarks.corpora import SCHEMA, fetch
 
-RULE_SHARES = (0.25, 0.5)
+RULE_SHARES, UNSEEN_SHARES = (0.25, 0.5), (0.5, 0.75)
 MIN_CHARACTERS, MAX_CHARACTERS = 160, 8_000
 MANUAL_SHARE = 0.6
 
 Row = tuple[str, str, str]
 
 
-def rules(folder: Path) -> Iterable[Row]:
+def rules(folder: Path, shares: tuple[float, float] = RULE_SHARES) -> Iterable[Row]:
     """Yield the rules of the drawn licences."""
     for row in pq.read_table(fetch("scancode-rules", folder)).to_pylist():
-        if RULE_SHARES[0] <= _draw(_licence(row["id"])) < RULE_SHARES[1]:
+        if shares[0] <= _draw(_licence(row["id"])) < shares[1]:
             yield row["id"], "scancode-rules", row["text"]
 
 
@@ -53,7 +55,7 @@ def _draw(key: str) -> float:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64
 
 
-CORPORA = {"rules": rules, "manuals": manuals}
+CORPORA = {"rules": rules, "rules-unseen": partial(rules, shares=UNSEEN_SHARES), "manuals": manuals}
 
 
 if __name__ == "__main__":
