@@ -56,11 +56,11 @@ def run_apply(run: str, overrides: Sequence[str], settings: Sequence[str], ledge
 
     Raises: what `find_origin` does; IntegrityError when a table of the run is missing or was changed.
     """
+    settle_servers()
     _, config, origin = find_origin(run, overrides, settings, ledger)
     with running(config, "", quiet=True, origin=origin) as again:
         done = finished(again)
     if done is None:
-        settle_servers()
         state = cast(State[RunResult], apply(run, list(overrides), list(settings), ledger, quiet=quiet, return_state=True))
         done = cast(RunResult, state.result(raise_on_failure=state.name != GATE_FAILED))
     return ApplyResult(done, read_summary(read_run(done.run, config.runtime.ledger))["applied"])

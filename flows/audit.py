@@ -65,9 +65,10 @@ def run_audit(config: AuditConfig, *, quiet: bool = False) -> RunResult:
 
     Raises: whatever a stage raised; a failed gate is a result, not an exception.
     """
+    # first: who was killed right after its last step left a server behind, and nothing else to do
+    settle_servers()
     if (done := result_at_hand(resolve(config))) is not None:
         return done
-    settle_servers()
     state = cast(State[RunResult], audit(config, quiet=quiet, return_state=True))
     return cast(RunResult, state.result(raise_on_failure=state.name != GATE_FAILED))
 

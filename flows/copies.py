@@ -63,11 +63,11 @@ def run_copies(config: AuditConfig, *, quiet: bool = False) -> CopiesResult:
 
     Raises: whatever a stage raised; GuardError when a guard that may abort is exceeded.
     """
+    settle_servers()
     resolved = resolve_new(config)
     with running(resolved.config, resolved.input_digest, quiet=True) as run:
         if (done := finished(run)) is not None:
             return done
-    settle_servers()
     return copies(config, quiet=quiet)
 
 

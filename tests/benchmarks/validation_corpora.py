@@ -12,7 +12,7 @@ Documents are whole, of 160 (room for a prompt and a suffix) to 8,000 characters
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -55,7 +55,11 @@ def _draw(key: str) -> float:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64
 
 
-CORPORA = {"rules": rules, "rules-unseen": partial(rules, shares=UNSEEN_SHARES), "manuals": manuals}
+CORPORA: Mapping[str, Callable[[Path], Iterable[Row]]] = {
+    "rules": rules,
+    "rules-unseen": partial(rules, shares=UNSEEN_SHARES),
+    "manuals": manuals,
+}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import polars as pl
 import pytest
 
 from flows.copies import run_copies
+from flows.holders import machine
+from flows.orphans import EPHEMERAL, MARK
 from pipeline.config import AuditConfig, parse_config
 from pipeline.errors import StorageError
 from pipeline.places import Unfinished
@@ -55,6 +59,14 @@ def test_a_run_that_is_killed_and_ended_comes_to_the_same_bytes(whole: AuditConf
     assert end(cut, start(cut, "deduplicate", "never", home))[0] == 0
     assert differing(whole, cut) == []
     assert list((tmp_path / "cut" / "ledger").rglob("*.tmp")) == []
+    # killed right after its last step: nothing is left to do, and yet its server is ended
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    marked = {**os.environ, EPHEMERAL: "1", MARK: f"{gone.pid} 1.0 {machine()}", "PREFECT_HOME": str(home)}
+    with subprocess.Popen(["sleep", "60"], env=marked) as orphaned:
+        assert servers(home) == [orphaned.pid]
+        assert end(cut, start(cut, "deduplicate", "never", home))[0] == 0
+        assert orphaned.wait(10) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "there is no space left"), (errno.EROFS, "the place cannot be written")])
