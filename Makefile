@@ -8,8 +8,9 @@ BIN    := $(VENV)/bin
 audit: $(VENV)/.installed
 	$(BIN)/sinkaudit run flows/configs/demo.yaml
 
+# as many workers as cores, a file of tests to each: those that start servers and processes wait more than they work
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadscope
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

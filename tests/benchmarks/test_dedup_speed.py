@@ -51,8 +51,12 @@ def test_dedup_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         rows += _limit_rows(ours, limits)
         rows += _worker_rows(ours, corpus, tmp_path)
         rows += _scaling_rows(corpus, tmp_path)
+        before = measure("ours", corpus, tmp_path / "ours")
         for name in peers:
-            rows.append(_peer_row(name, ours, corpus, tmp_path))
+            peer = measure("peer", name, corpus, tmp_path / "peer", python=os.environ.get("PEERS_PYTHON", sys.executable))
+            after = measure("ours", corpus, tmp_path / "ours")
+            rows.append(_peer_row(name, peer, (before, after)))
+            before = after
     finally:
         # a job that fails late must not cost what was measured before
         with capsys.disabled():
@@ -101,11 +105,13 @@ def _peers() -> list[str]:
     return chosen or list(PEERS)
 
 
-def _peer_row(name: str, ours: Row, corpus: Path, folder: Path) -> Row:
-    peer = measure("peer", name, corpus, folder / "peer", python=os.environ.get("PEERS_PYTHON", sys.executable))
+def _peer_row(name: str, peer: Row, ours: tuple[Row, Row]) -> Row:
+    """Compare a peer with ours right before and right after it: machines that are shared change their speed within minutes."""
     if lacking := peer.get("missing"):
         return row(name, {"seconds": None}, 0, f"skipped: {', '.join(lacking)} is not installed (see PEERS_PYTHON)")
-    return row(name, peer, ours["megabytes"], f"ours {peer['seconds'] / ours['seconds']:.1f} times as fast; {peer['remark']}")
+    before, after = (each["seconds"] for each in ours)
+    faster = f"ours, before it {before:.1f} s and after it {after:.1f}, {2 * peer['seconds'] / (before + after):.1f} times as fast"
+    return row(name, peer, ours[0]["megabytes"], f"{faster}; {peer['remark']}")
 
 
 def _scaling_rows(corpus: Path, folder: Path) -> list[Row]:
