@@ -57,7 +57,11 @@ def terminate(config: AuditConfig, process: subprocess.Popen[bytes], grace: floa
     own = [(child.pid, child.create_time(), " ".join(child.cmdline())[:80]) for child in _descendants(process.pid)]
     process.send_signal(signal.SIGTERM)
     code, said = end(config, process, grace)
-    return code, said, [what for pid, started, what in own if is_alive(pid, started)]
+    # a tracker of resources ends by itself once it reads that its process is gone
+    until = time.monotonic() + 10.0
+    while (left := [what for pid, started, what in own if is_alive(pid, started)]) and time.monotonic() < until:
+        time.sleep(0.1)
+    return code, said, left
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

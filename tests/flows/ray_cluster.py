@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,16 +21,22 @@ START_SECONDS = 180.0
 
 
 @contextmanager
-def two_nodes(folder: Path, cpus: int = 1) -> Iterator[str]:
+def two_nodes(cpus: int = 1) -> Iterator[str]:
     """Start a head and a second node with so many CPUs each; yield the cluster's address."""
+    # names of sockets have 107 bytes at most, and Ray needs 70 of them below its folder
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        yield from _nodes(Path(folder), cpus)
+
+
+def _nodes(folder: Path, cpus: int) -> Iterator[str]:
     head, second, third = _free_ports(3)
     address = f"127.0.0.1:{head}"
     shared = ["--node-ip-address=127.0.0.1", f"--num-cpus={cpus}", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats"]
     first = ["--head", f"--port={head}", "--include-dashboard=false", f"--temp-dir={folder}", f"--node-manager-port={second}"]
-    nodes = [_start([*first, *shared])]
+    nodes = [_start([*first, *shared], folder)]
     try:
         _wait_for(head, nodes[0])
-        nodes.append(_start([f"--address={address}", f"--node-manager-port={third}", *shared]))
+        nodes.append(_start([f"--address={address}", f"--node-manager-port={third}", *shared], folder))
         _wait_for(third, nodes[1])
         yield address
     finally:
@@ -37,11 +44,12 @@ def two_nodes(folder: Path, cpus: int = 1) -> Iterator[str]:
             _end(node)
 
 
-def _start(options: list[str]) -> subprocess.Popen[bytes]:
+def _start(options: list[str], folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
     # a node's workers import this checkout, whichever is installed
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "RAY_DEDUP_LOGS": "0"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    with (folder / "said.txt").open("ab") as said:
+        return subprocess.Popen(command, env=environment, stdout=said, stderr=said, start_new_session=True)
 
 
 def _wait_for(port: int, node: subprocess.Popen[bytes]) -> None:

@@ -24,8 +24,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with two_nodes(tmp_path_factory.mktemp("ray")) as address:
+def cluster() -> Iterator[str]:
+    with two_nodes() as address:
         yield address
 
 
