@@ -11,6 +11,7 @@ import flows.settings  # noqa: F401  before prefect is imported
 # isort: split
 import logging
 import os
+import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -31,6 +32,7 @@ from pipeline.versions import made_by
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 LOCAL = "local"
+CONNECT_SECONDS = 10.0
 CODE = ("corpus", "dedup", "proxy", "risk", "rows", "text", "store")
 
 
@@ -60,8 +62,9 @@ class RayWorkers(TaskWorkers):
         if address == LOCAL:
             settings |= {"num_cpus": self.runtime.workers, "include_dashboard": False}
         try:
+            _reach(address)
             runner: TaskRunner[Any] = RayTaskRunner(address, settings).__enter__()
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise ConfigError(
                 "there is no Ray cluster to work on",
                 where=f"runtime.ray_address {address}",
@@ -74,6 +77,14 @@ class RayWorkers(TaskWorkers):
             runner.__exit__(None, None, None)
             raise
         return runner
+
+
+def _reach(address: str) -> None:
+    """Raise OSError where nobody listens: Ray itself tries for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        with socket.create_connection((host, int(port)), CONNECT_SECONDS):
+            pass
 
 
 def check_nodes(ledger: Ledger) -> None:
