@@ -16,7 +16,6 @@ Source: Carlini 2023, section 4 (memorization is log-linear in copies and in siz
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,15 +98,11 @@ class GainTest:
 
 @dataclass(frozen=True)
 class Laws:
-    """Hold the law cross-fitted: `fitted[k]` without the clusters of fold k, the last to all; and bootstrap draws of it.
-
-    `carried_error`: see the function; None where unmeasured.
-    """
+    """Hold the law cross-fitted: `fitted[k]` without the clusters of fold k, the last to all; and bootstrap draws of it."""
 
     fitted: tuple[ExposureLaw, ...]
     draws: tuple[ExposureLaw, ...]
     test: GainTest
-    carried_error: float | None
 
     def logits(self, law: ExposureLaw, copies: Array, windows: Array, doublings: Array, gain: Array) -> Array:
         """Return one law's log-odds (n,) of memorization: recited, and gained more than the null."""
@@ -137,7 +132,7 @@ def fit_laws(
     if any(law is None for law in (*fitted, *redrawn)):
         return None
     whole, drawn_laws = (tuple(law for law in laws if law is not None) for laws in (fitted, redrawn))
-    return Laws(whole, drawn_laws, test, carried_error(residuals))
+    return Laws(whole, drawn_laws, test)
 
 
 def count_windows(num_tokens: pl.Expr, context: int) -> pl.Expr:
@@ -148,13 +143,13 @@ def count_windows(num_tokens: pl.Expr, context: int) -> pl.Expr:
     return (num_tokens.fill_null(0) / context).round().clip(lower_bound=1).cast(pl.Float64)
 
 
-def read_residuals(evidence: Evidence, copies: pl.DataFrame, config: RiskConfig) -> Residuals:
-    """Gather the suffix losses of the label halves under what they trained on. `copies`: cluster_id, copies (log2)."""
+def read_residuals(evidence: Evidence, copies: pl.DataFrame, config: RiskConfig, role: str = "label_half") -> Residuals:
+    """Gather the suffix losses of a role's proxies on what they trained on. `copies`: cluster_id, copies (log2)."""
     frames = [
-        evidence.recitals("label_half", size)
+        evidence.recitals(role, size)
         .filter(pl.col("in_training") & ~pl.col("is_shared"))
         .select("cluster_id", "suffix_log_prob", doublings=pl.lit(math.log2(evidence.num_parameters(size))))
-        for size in evidence.sizes("label_half")
+        for size in evidence.sizes(role)
     ]
     empty = pl.DataFrame(schema={"cluster_id": pl.Binary, "suffix_log_prob": pl.Float32, "doublings": pl.Float64})
     rows = pl.concat([empty, *frames]).join(copies.select("cluster_id", "copies"), on="cluster_id", how="inner")
@@ -197,18 +192,19 @@ def fit_law(residuals: Residuals, weights: Array | None = None) -> ExposureLaw |
     return ExposureLaw(level_at_one, float(slopes[0]), float(slopes[1]), float(center[1]), spread, residuals.limit)
 
 
-def carried_error(residuals: Residuals) -> float | None:
-    """Return how far log-odds of recital move per doubling of model size when one size's law is carried to the next as it is.
+def extrapolation_error(residuals: Residuals) -> float | None:
+    """Return how far log-odds of recital are off, per doubling of model size, at the largest size when the smaller ones foretell it.
 
-    That is the most that leaving out size would cost, and what an extrapolation in size may be wrong by. Of a window in a text of average
-    copies, the largest over neighbouring sizes; None with a single size.
+    Of a window in a text of average copies. From two sizes no slope can be put to the test: there it is the move from one to the other,
+    the most that leaving out size would cost. None with a single size. Best asked of models that all trained on the same text.
     """
     own, copies = residuals.weights(), np.array([np.average(residuals.copies, weights=residuals.weights())])
     sizes = np.unique(residuals.doublings)
-    laws = [fit_law(residuals, np.where(residuals.doublings == size, own, 0.0)) for size in sizes]
-    moves = []
-    for (low, below), (high, above) in itertools.pairwise(zip(sizes, laws, strict=True)):
-        if below is not None and above is not None:
-            scores = [law.score(copies, np.array([law.center]))[0] for law in (below, above)]
-            moves.append(LOGITS_A_DEVIATION * abs(float(scores[1] - scores[0])) / max(float(high - low), 0.25))
-    return max(moves) if moves else None
+    if len(sizes) < 2:
+        return None
+    is_last = residuals.doublings == sizes[-1]
+    below, last = (fit_law(residuals, np.where(inside, own, 0.0)) for inside in (~is_last, is_last))
+    if below is None or last is None:
+        return None
+    foretold, found = (float(law.score(copies, np.array([sizes[-1]]))[0]) for law in (below, last))
+    return LOGITS_A_DEVIATION * abs(found - foretold) / max(float(sizes[-1] - sizes[-2]), 0.25)

@@ -8,8 +8,8 @@ is the second. Copies, fuzzy mass, counterfactual gap and reference gap may only
 The sink score starts from the exposure law (`pipeline.risk.exposure_law`), which needs few labels, and features correct its log-odds as
 far as the labels bear that out; from fewer than MIN_POSITIVES memorized clusters it is the law alone.
 
-Calibration holds at the largest label size. The target is an extrapolation; its interval is the bootstrap's over clusters, widened by what
-carrying one label size's law to the next would cost, per doubling, times the doublings to the target.
+Calibration holds at the largest label size. The target is an extrapolation; its interval is the bootstrap's over clusters, widened by how
+far off the smaller proxies are about the largest, per doubling, times the doublings to the target.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pipeline.risk.crossfit import (
     cross_fit_ridge,
     size_error,
 )
-from pipeline.risk.exposure_law import GainTest, Laws, Residuals, fit_laws
+from pipeline.risk.exposure_law import GainTest, Laws, Residuals, extrapolation_error, fit_laws
 from pipeline.risk.features import COPY_FEATURES, FEATURES, FITTED_FEATURES, RISING_FEATURES
 from pipeline.risk.linear import Array, Standardizer, fit_logistic, fit_ridge
 
@@ -102,7 +102,8 @@ class Teacher:
 
     `folds (n clusters)`: NO_FOLD where a cluster has no label. `laws`: None where no suffix's loss was measured. `is_graded`: labels are
     gains, because too few clusters are memorized; the sink score is then the law's alone. `sink_draws (B, q + 1)`, `gain_draws`: bootstrap
-    coefficients, of the sink model beside the laws' own draws. `gain_error`: leave-one-size-out miss per doubling, None where unmeasured.
+    coefficients, of the sink model beside the laws' own draws. `size_error` (logits), `gain_error`: leave-one-size-out misses per doubling,
+    None where unmeasured.
     """
 
     folds: Folds
@@ -113,6 +114,7 @@ class Teacher:
     gain: Model
     sink_draws: Array
     gain_draws: Array
+    size_error: float | None
     gain_error: float | None
     is_graded: bool
 
@@ -134,11 +136,6 @@ class Teacher:
             return np.asarray(corrections.std(axis=1))
         known = np.array([self.laws.logits(law, copies, windows, doublings, gain) for law in self.laws.draws]).T
         return np.asarray((known if self.is_graded else self.sink.fitted.platts[NO_FOLD, 0] * known + corrections).std(axis=1))
-
-    @property
-    def size_error(self) -> float | None:
-        """Logits that the score may be off for every doubling of model size beyond the labels; None where unmeasured."""
-        return None if self.laws is None else self.laws.carried_error
 
 
 def build_rows(tables: dict[int, pl.DataFrame], labels: pl.DataFrame, num_parameters: dict[int, int]) -> Rows:
@@ -197,10 +194,13 @@ def positive_clusters(rows: Rows) -> NDArray[np.bool_]:
     return positive
 
 
-def fit_teacher(rows: Rows, residuals: Residuals, null: float, config: RiskConfig, seed: int, *, is_graded: bool) -> Teacher | None:
+def fit_teacher(
+    rows: Rows, residuals: Residuals, ladder: Residuals, null: float, config: RiskConfig, seed: int, *, is_graded: bool
+) -> Teacher | None:
     """Fit every predictor; None when there are too few labels (`is_enough`).
 
-    `residuals`: what the label halves missed. `null`: the gain that a memorized cluster exceeds. `is_graded`: `rows` are those of `graded`.
+    `residuals`: what the label halves missed; `ladder`: what the full proxies did, at every size of the ladder. `null`: the gain that a
+    memorized cluster exceeds. `is_graded`: `rows` are those of `graded`.
     """
     if not is_enough(rows):
         return None
@@ -224,6 +224,7 @@ def fit_teacher(rows: Rows, residuals: Residuals, null: float, config: RiskConfi
         gain,
         _draw_sink(sink, labelled, draws, gain.predict(labelled.raw, labelled.ratio, folds[labelled.cluster]), known),
         _draw_gain(gain, rows, draws),
+        extrapolation_error(ladder),
         size_error(gain.design(rows.raw, rows.ratio), rows.gain, rows.weights(), rows.doublings, gain.fitted.penalty),
         is_graded,
     )

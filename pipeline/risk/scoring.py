@@ -111,8 +111,8 @@ def score_clusters(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, 
     texts = texts.with_columns(windows=count_windows(pl.col("num_tokens"), evidence.context))
     teacher = None
     if fitted is not None:
-        residuals = read_residuals(evidence, texts, config)
-        teacher = fit_teacher(fitted, residuals, null_gain(nulls), config, seed, is_graded=is_graded)
+        missed, ladder = (read_residuals(evidence, texts, config, role) for role in ("label_half", "full"))
+        teacher = fit_teacher(fitted, missed, ladder, null_gain(nulls), config, seed, is_graded=is_graded)
     if fitted is None or teacher is None:
         scored = base_rate_scores(texts, labels, config)
     else:

@@ -18,8 +18,8 @@ from pipeline.risk.exposure_law import (
     ExposureLaw,
     GainTest,
     Residuals,
-    carried_error,
     count_windows,
+    extrapolation_error,
     fit_law,
     fit_laws,
     read_residuals,
@@ -102,14 +102,25 @@ def test_what_does_not_vary_has_no_slope() -> None:
     law = fit_law(alike)
     assert law is not None
     assert (law.copies_slope, law.size_slope) == (0.0, 0.0)
-    assert carried_error(alike) is None
+    assert extrapolation_error(alike) is None
 
 
-def test_a_size_is_carried_to_the_next_at_a_price() -> None:
-    """Sizes that memorize alike move little, others as far as their own laws differ."""
+def test_a_lawful_ladder_is_foretold_and_a_broken_one_is_not() -> None:
+    """Three sizes in line cost little, a largest one that memorizes no more than the middle one costs what it is off."""
+    drawn = _drawn(sizes=(15.0, 16.0, 17.0))
+    bent = replace(drawn, log_loss=drawn.log_loss - TRUE.size_slope * (drawn.doublings == 17.0))
+    lawful, broken = extrapolation_error(drawn), extrapolation_error(bent)
+    assert lawful is not None
+    assert broken is not None
+    assert lawful < 0.35
+    assert broken == pytest.approx(1.702 * -TRUE.size_slope / TRUE.spread, abs=0.35)
+
+
+def test_two_sizes_say_how_far_they_are_apart() -> None:
+    """Without a third no slope can be tested; the error is the whole step, none where both memorize alike."""
     drawn = _drawn()
     alike = replace(drawn, log_loss=drawn.log_loss - TRUE.size_slope * (drawn.doublings - TRUE.center))
-    far, near = carried_error(drawn), carried_error(alike)
+    far, near = extrapolation_error(drawn), extrapolation_error(alike)
     assert far is not None
     assert near is not None
     assert far > 0.4
