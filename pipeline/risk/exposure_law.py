@@ -198,10 +198,10 @@ def extrapolation_error(residuals: Residuals) -> float | None:
     Of a window in a text of average copies. From two sizes no slope can be put to the test: there it is the move from one to the other,
     the most that leaving out size would cost. None with a single size. Best asked of models that all trained on the same text.
     """
-    own, copies = residuals.weights(), np.array([np.average(residuals.copies, weights=residuals.weights())])
-    sizes = np.unique(residuals.doublings)
+    sizes, own = np.unique(residuals.doublings), residuals.weights()
     if len(sizes) < 2:
         return None
+    copies = np.array([np.average(residuals.copies, weights=own)])
     is_last = residuals.doublings == sizes[-1]
     below, last = (fit_law(residuals, np.where(inside, own, 0.0)) for inside in (~is_last, is_last))
     if below is None or last is None:
