@@ -85,7 +85,7 @@ def ablate(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, target_p
     table = tables[top].join(windows, on="cluster_id", how="left", maintain_order="left")
     ratio = size - float(np.log2(num_parameters[top]))
     folds = assign_folds(rows.cluster_ids, positive_clusters(rows), config.num_folds, seed)
-    residuals = read_residuals(evidence, texts, config)
+    residuals = (read_residuals(evidence, texts, config), read_residuals(evidence, texts, config, "full"))
     frames = [_fit_rival(RIVAL_FEATURES, rows, table, ratio, folds)]
     for name, features in signal_blocks().items():
         frames.append(_fit_block(name, features, rows, table, size, ratio, folds, residuals, null_gain(nulls), is_graded=is_graded))
@@ -123,7 +123,7 @@ def _fit_block(
     size: float,
     ratio: float,
     folds: Folds,
-    residuals: Residuals,
+    residuals: tuple[Residuals, Residuals],
     null: float,
     *,
     is_graded: bool,

@@ -11,6 +11,10 @@ second high: on the first validation of record every form of it ranked worse tha
 (reports/log.md). The predictor takes the law's log-odds as its offset, so that other signals correct it where labels are many enough to
 say so.
 
+What size does is taken from the full proxies, three sizes over the same text. Label halves are of two sizes and other splits: the slope
+between those two was .38 where the ladder's was .14, and extrapolated over five doublings it had nearly everything recited
+(reports/log.md).
+
 Source: Carlini 2023, section 4 (memorization is log-linear in copies and in size); Hayes 2024 ((n, p)-discoverable extraction).
 """
 
@@ -115,24 +119,34 @@ class Laws:
 
 
 def fit_laws(
-    residuals: Residuals, fold_of: Mapping[bytes, int], draws: NDArray[np.int64], drawn: Sequence[bytes], test: GainTest
+    residuals: Residuals, ladder: Residuals, fold_of: Mapping[bytes, int], draws: NDArray[np.int64], drawn: Sequence[bytes], test: GainTest
 ) -> Laws | None:
     """Fit the law once a fold, to all, and to bootstrap draws; None where one of them has too few clusters.
 
-    `fold_of`: fold of a cluster id; others are in all fits. `draws (B, m)`: how often each of the clusters `drawn` is in a draw.
+    `residuals`: of the label halves, which give level, copies and spread; the size slope is that of the `ladder`, full proxies that all
+    trained on the same text. `fold_of`: fold of a cluster id; others are in all fits. `draws (B, m)`: how often each of the clusters
+    `drawn` is in a draw.
     """
-    own = residuals.weights()
-    folds = np.array([fold_of.get(cluster_id, NO_FOLD) for cluster_id in residuals.cluster_ids], np.int64)[residuals.cluster]
-    fitted = [fit_law(residuals, np.where(folds != fold, own, 0.0)) for fold in range(max(fold_of.values(), default=-1) + 1)]
-    fitted.append(fit_law(residuals))
-    column = {cluster_id: at for at, cluster_id in enumerate(drawn)}
-    at = np.array([column.get(cluster_id, len(drawn)) for cluster_id in residuals.cluster_ids], np.int64)[residuals.cluster]
+    num_folds = max(fold_of.values(), default=-1) + 1
+    both = (residuals, ladder)
+    folds = [_of_rows(one, fold_of, NO_FOLD) for one in both]
+    places = [_of_rows(one, {cluster_id: at for at, cluster_id in enumerate(drawn)}, len(drawn)) for one in both]
     times = np.hstack([draws, np.ones((len(draws), 1), np.int64)])
-    redrawn = [fit_law(residuals, own * row[at]) for row in times]
-    if any(law is None for law in (*fitted, *redrawn)):
-        return None
-    whole, drawn_laws = (tuple(law for law in laws if law is not None) for laws in (fitted, redrawn))
-    return Laws(whole, drawn_laws, test)
+    left_out = [[np.where(own != fold, one.weights(), 0.0) for one, own in zip(both, folds, strict=True)] for fold in range(num_folds)]
+    redrawn = [[one.weights() * row[at] for one, at in zip(both, places, strict=True)] for row in times]
+    everything = [one.weights() for one in both]
+    laws = [_fit_with_ladder(residuals, ladder, *weights) for weights in (*left_out, everything, *redrawn)]
+    fitted = tuple(law for law in laws if law is not None)
+    return Laws(fitted[: num_folds + 1], fitted[num_folds + 1 :], test) if len(fitted) == len(laws) else None
+
+
+def _fit_with_ladder(residuals: Residuals, ladder: Residuals, own: Array, weights: Array) -> ExposureLaw | None:
+    by_size = fit_law(ladder, weights) if len(weights) else None
+    return fit_law(residuals, own, None if by_size is None else by_size.size_slope)
+
+
+def _of_rows(residuals: Residuals, values: Mapping[bytes, int], otherwise: int) -> NDArray[np.int64]:
+    return np.array([values.get(cluster_id, otherwise) for cluster_id in residuals.cluster_ids], np.int64)[residuals.cluster]
 
 
 def count_windows(num_tokens: pl.Expr, context: int) -> pl.Expr:
@@ -167,10 +181,10 @@ def read_residuals(evidence: Evidence, copies: pl.DataFrame, config: RiskConfig,
     )
 
 
-def fit_law(residuals: Residuals, weights: Array | None = None) -> ExposureLaw | None:
+def fit_law(residuals: Residuals, weights: Array | None = None, size_slope: float | None = None) -> ExposureLaw | None:
     """Fit the law by weighted least squares, slopes held at or below zero; None from fewer than MIN_CLUSTERS clusters of weight.
 
-    `weights (n,)`: those of `Residuals.weights` unless given.
+    `weights (n,)`: those of `Residuals.weights` unless given. `size_slope`: known from elsewhere, not fitted.
     """
     w = residuals.weights() if weights is None else weights
     held = w > 0
@@ -178,18 +192,22 @@ def fit_law(residuals: Residuals, weights: Array | None = None) -> ExposureLaw |
         return None
     columns = np.column_stack([residuals.copies, residuals.doublings])
     center = np.average(columns, axis=0, weights=w)
+    known = 0.0 if size_slope is None else size_slope * (columns[:, 1] - center[1])
+    if size_slope is not None:
+        columns[:, 1] = center[1]
     scale = np.sqrt(np.average((columns - center) ** 2, axis=0, weights=w))
     scale = np.where(scale > 1e-9, scale, np.inf)
     design = np.hstack([(columns - center) / scale, np.ones((len(columns), 1))])
     root = np.sqrt(w)
     padded = np.vstack([root[:, None] * design, np.sqrt(PENALTY) * np.eye(2, 3)])
-    wanted = np.append(root * residuals.log_loss, np.zeros(2))
-    copies_slope, size_slope, level = lsq_linear(padded, wanted, bounds=([-np.inf] * 3, [0.0, 0.0, np.inf])).x
-    misses = residuals.log_loss - design @ np.array([copies_slope, size_slope, level])
+    left = residuals.log_loss - known
+    beta = lsq_linear(padded, np.append(root * left, np.zeros(2)), bounds=([-np.inf] * 3, [0.0, 0.0, np.inf])).x
+    misses = left - design @ beta
     spread = max(float(np.sqrt(np.average(misses**2, weights=w))), MIN_SPREAD)
-    slopes = np.array([copies_slope, size_slope]) / scale
-    level_at_one = float(level - slopes[0] * center[0])
-    return ExposureLaw(level_at_one, float(slopes[0]), float(slopes[1]), float(center[1]), spread, residuals.limit)
+    slopes = beta[:2] / scale
+    level = float(beta[2] - slopes[0] * center[0])
+    by_size = float(slopes[1]) if size_slope is None else size_slope
+    return ExposureLaw(level, float(slopes[0]), by_size, float(center[1]), spread, residuals.limit)
 
 
 def extrapolation_error(residuals: Residuals) -> float | None:

@@ -210,7 +210,7 @@ def fit_teacher(
     draws = np.random.default_rng([seed, 1]).multinomial(count, np.full(count, 1 / count), config.num_bootstrap)
     signals = tuple(name for name in FITTED_FEATURES if name not in COPY_FEATURES)
     gain = fit_gain(rows, folds, FITTED_FEATURES)
-    laws = laws_of(rows, gain, folds, residuals, null, draws)
+    laws = laws_of(rows, gain, folds, (residuals, ladder), null, draws)
     # the law is about memorization: graded labels say nothing of it
     known = None if is_graded else laws
     sink = fit_sink(labelled, folds, FITTED_FEATURES, law_offset(labelled, gain, folds, known))
@@ -230,11 +230,16 @@ def fit_teacher(
     )
 
 
-def laws_of(rows: Rows, gain: Model, folds: Folds, residuals: Residuals, null: float, draws: NDArray[np.int64]) -> Laws | None:
-    """Fit the exposure law on the same folds and draws as the rest; its test of gains errs as the gain model does out-of-fold."""
+def laws_of(
+    rows: Rows, gain: Model, folds: Folds, residuals: tuple[Residuals, Residuals], null: float, draws: NDArray[np.int64]
+) -> Laws | None:
+    """Fit the exposure law on the same folds and draws as the rest; its test of gains errs as the gain model does out-of-fold.
+
+    `residuals`: of the label halves, and of the ladder.
+    """
     misses = rows.gain - gain.predict(rows.raw, rows.ratio, folds[rows.cluster])
     test = GainTest(null, max(float(np.sqrt(np.average(misses**2, weights=rows.weights()))), MIN_GAIN_SPREAD))
-    return fit_laws(residuals, dict(zip(rows.cluster_ids, folds.tolist(), strict=True)), draws, rows.cluster_ids, test)
+    return fit_laws(*residuals, dict(zip(rows.cluster_ids, folds.tolist(), strict=True)), draws, rows.cluster_ids, test)
 
 
 def law_offset(rows: Rows, gain: Model, folds: Folds, laws: Laws | None) -> Array | None:

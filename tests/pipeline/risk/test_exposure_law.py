@@ -127,12 +127,24 @@ def test_two_sizes_say_how_far_they_are_apart() -> None:
     assert near < 0.5 * far
 
 
+def test_what_size_does_is_the_ladders_to_say() -> None:
+    """Laws take the slope of the ladder, whatever the two label sizes say; level and copies stay the labels'."""
+    labels, ladder = _drawn(), _drawn(seed=1, sizes=(15.0, 16.0, 17.0))
+    steep = replace(labels, log_loss=labels.log_loss - 0.5 * (labels.doublings - 16.0))
+    laws = fit_laws(steep, ladder, {}, np.ones((1, 400), np.int64), labels.cluster_ids, SURE)
+    assert laws is not None
+    for law in (*laws.fitted, *laws.draws):
+        assert law.size_slope == pytest.approx(TRUE.size_slope, abs=0.05)
+        assert law.copies_slope == pytest.approx(TRUE.copies_slope, abs=0.03)
+        assert law.level == pytest.approx(TRUE.level, abs=0.05)
+
+
 def test_too_few_clusters_make_no_law() -> None:
     """Nine clusters are too few, and so is what leaves nine to a fold's fit."""
     assert fit_law(_drawn(9)) is None
     few = _drawn(12)
     fold_of = {cluster_id: at % 2 for at, cluster_id in enumerate(few.cluster_ids)}
-    assert fit_laws(few, fold_of, np.ones((1, 12), np.int64), few.cluster_ids, SURE) is None
+    assert fit_laws(few, few, fold_of, np.ones((1, 12), np.int64), few.cluster_ids, SURE) is None
 
 
 def test_each_row_is_judged_by_the_law_that_did_not_see_its_fold() -> None:
@@ -141,7 +153,7 @@ def test_each_row_is_judged_by_the_law_that_did_not_see_its_fold() -> None:
     fold_of = {cluster_id: at % 4 for at, cluster_id in enumerate(drawn.cluster_ids)}
     strange = np.array([at % 4 == 0 for at in drawn.cluster])
     bent = replace(drawn, log_loss=np.where(strange, drawn.log_loss - 3.0, drawn.log_loss))
-    plain, odd = (fit_laws(one, fold_of, np.ones((2, 100), np.int64), one.cluster_ids, SURE) for one in (drawn, bent))
+    plain, odd = (fit_laws(one, one, fold_of, np.ones((2, 100), np.int64), one.cluster_ids, SURE) for one in (drawn, bent))
     assert plain is not None
     assert odd is not None
     row = (np.zeros(3), np.ones(3), np.full(3, 18.0), np.zeros(3), np.array([0, 1, NO_FOLD]))
@@ -154,7 +166,7 @@ def test_a_text_that_gains_less_than_the_null_is_not_memorized() -> None:
     """Recited for certain, its log-odds are those of its gain."""
     law = ExposureLaw(-9.0, 0.0, 0.0, 16.0, 0.4, LIMIT)
     drawn = _drawn(40)
-    laws = fit_laws(drawn, {}, np.ones((1, 40), np.int64), drawn.cluster_ids, GainTest(2.0, 0.5))
+    laws = fit_laws(drawn, drawn, {}, np.ones((1, 40), np.int64), drawn.cluster_ids, GainTest(2.0, 0.5))
     assert laws is not None
     logits = laws.logits(law, np.zeros(3), np.ones(3), np.full(3, 16.0), np.array([0.0, 2.0, 4.0]))
     assert logits[1] == pytest.approx(0.0, abs=1e-6)
