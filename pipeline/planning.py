@@ -92,9 +92,7 @@ def plan_dedup(size: Size, config: AuditConfig) -> DedupPlan:
     """
     check_limit(config, size.num_rows)
     workers, text = config.runtime.workers, float(size.text_bytes)
-    cpu = {"start": (costs.START, costs.START.cpu_seconds(text))} | {
-        name: (cost, cost.cpu_seconds(text)) for name, cost in costs.STAGES.items()
-    }
+    cpu = {name: (cost, cost.cpu_seconds(text)) for name, cost in {"start": costs.START, **costs.STAGES}.items()}
     seconds = {name: round(spent / (workers if cost.is_shared else 1), 1) for name, (cost, spent) in cpu.items()}
     stored = costs.DISK_PER_BYTE * costs.CODEC_SHARE[config.input.codec] + costs.FILTERED_PER_BYTE
     return DedupPlan(

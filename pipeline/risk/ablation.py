@@ -5,14 +5,12 @@ Blocks are nested, in the order of their cost, so that the next one's gain can b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import polars as pl
 from scipy.special import expit
 
 from pipeline.config import RiskConfig
-from pipeline.risk.crossfit import NO_FOLD, Folds, assign_folds
+from pipeline.risk.crossfit import Folds, assign_folds
 from pipeline.risk.evidence import Evidence
 from pipeline.risk.exposure_law import Residuals, count_windows, read_residuals
 from pipeline.risk.features import CORPUS_FEATURES, FEATURES, FITTED_FEATURES, FORWARD_FEATURES, cluster_features
@@ -24,6 +22,7 @@ from pipeline.risk.predictor import (
     build_rows,
     fit_gain,
     fit_sink,
+    folds_of,
     graded,
     is_enough,
     law_offset,
@@ -110,7 +109,7 @@ def _complete(texts: pl.DataFrame) -> pl.DataFrame:
 
 def _fit_rival(features: tuple[str, ...], rows: Rows, table: pl.DataFrame, ratio: float, folds: Folds) -> pl.DataFrame:
     labelled = rows.where(np.isfinite(rows.memorized))
-    at, raw, ratios = _folds_of(table, rows, folds), raw_features(table), np.full(table.height, ratio)
+    at, raw, ratios = folds_of(table["cluster_id"].to_list(), rows, folds), raw_features(table), np.full(table.height, ratio)
     logits = fit_sink(labelled, folds, features, has_ratio=True).predict(raw, ratios, at)
     return _frame(RIVAL, table, logits, fit_gain(rows, folds, features).predict(raw, ratios, at))
 
@@ -129,7 +128,7 @@ def _fit_block(
     is_graded: bool,
 ) -> pl.DataFrame:
     labelled = rows.where(np.isfinite(rows.memorized))
-    at, raw = _folds_of(table, rows, folds), raw_features(table)
+    at, raw = folds_of(table["cluster_id"].to_list(), rows, folds), raw_features(table)
     gain_model = fit_gain(rows, folds, features)
     gain = gain_model.predict(raw, np.full(table.height, ratio), at)
     laws = laws_of(rows, gain_model, folds, residuals, null, np.zeros((0, len(rows.cluster_ids)), np.int64))
@@ -146,8 +145,3 @@ def _frame(name: str, table: pl.DataFrame, logits: Array, gain: Array) -> pl.Dat
         {"block": [name] * table.height, "cluster_id": table["cluster_id"], "sink_score": expit(logits), "predicted_gain": gain},
         schema=ABLATIONS,
     )
-
-
-def _folds_of(table: pl.DataFrame, rows: Rows, folds: Folds) -> Folds:
-    known: Mapping[bytes, int] = dict(zip(rows.cluster_ids, folds.tolist(), strict=True))
-    return np.array([known.get(cluster_id, NO_FOLD) for cluster_id in table["cluster_id"].to_list()], np.int64)

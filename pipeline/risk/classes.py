@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import polars as pl
 
 from pipeline.config import RiskConfig
+from pipeline.risk.labels import discoverable_log_prob
 
 CLASS_THRESHOLD = 0.5
 """Score from which a cluster is a sink to be classed; below it the class is null."""
@@ -20,7 +19,7 @@ def sink_class(suffix_tokens: int, config: RiskConfig) -> pl.Expr:
     proxy of the one forward pass (reference_suffix_loss). recollection: the rest, rare text known by heart.
     Needs sink_score, cluster_size, extracted_out, reference_suffix_loss. Source: Prashanth 2025, "Recite, reconstruct, recollect".
     """
-    discoverable = -math.log(-math.expm1(math.log1p(-config.discoverable_probability) / config.discoverable_tries)) / suffix_tokens
+    discoverable = -discoverable_log_prob(config) / suffix_tokens
     by_proxies = pl.col("extracted_out") >= 0.5
     by_pass = pl.col("reference_suffix_loss") <= discoverable
     return (

@@ -7,9 +7,8 @@ trained with the text. A text with w windows is recited when one of them is. It 
 is the gain model's to say.
 
 How surprising a text is stays out on purpose. It raises the residual and the gain alike, and memorization wants the first low and the
-second high: on the first validation of record every form of it ranked worse than none
-(reports/log.md). The predictor takes the law's log-odds as its offset, so that other signals correct it where labels are many enough to
-say so.
+second high: on the first validation of record every form of it ranked worse than none (reports/log.md). The predictor takes the law's
+log-odds as its offset, so that other signals correct it where labels are many enough to say so.
 
 What size does is taken from the full proxies, three sizes over the same text. Label halves are of two sizes and other splits: the slope
 between those two was .38 where the ladder's was .14, and extrapolated over five doublings it had nearly everything recited
@@ -34,7 +33,7 @@ from pipeline.config import RiskConfig
 from pipeline.risk.crossfit import NO_FOLD, Folds, clipped_logit
 from pipeline.risk.evidence import Evidence
 from pipeline.risk.labels import discoverable_log_prob
-from pipeline.risk.linear import Array
+from pipeline.risk.linear import Array, even_weights
 
 MIN_CLUSTERS = 10
 MIN_RESIDUAL = 0.05
@@ -63,7 +62,7 @@ class Residuals:
 
     def weights(self) -> Array:
         """Return weights that give each cluster a total of one."""
-        return 1.0 / np.bincount(self.cluster, minlength=len(self.cluster_ids))[self.cluster]
+        return even_weights(self.cluster, len(self.cluster_ids))
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,10 @@ class Laws:
         every = np.array([self.logits(law, copies, windows, doublings, gain) for law in self.fitted])
         return every[folds, np.arange(len(folds))]
 
+    def drawn(self, copies: Array, windows: Array, doublings: Array, gain: Array) -> Array:
+        """Return log-odds (n, B) by each bootstrap draw."""
+        return np.array([self.logits(law, copies, windows, doublings, gain) for law in self.draws]).T
+
 
 def fit_laws(
     residuals: Residuals, ladder: Residuals, fold_of: Mapping[bytes, int], draws: NDArray[np.int64], drawn: Sequence[bytes], test: GainTest
@@ -141,7 +144,7 @@ def fit_laws(
 
 
 def _fit_with_ladder(residuals: Residuals, ladder: Residuals, own: Array, weights: Array) -> ExposureLaw | None:
-    by_size = fit_law(ladder, weights) if len(weights) else None
+    by_size = fit_law(ladder, weights)
     return fit_law(residuals, own, None if by_size is None else by_size.size_slope)
 
 

@@ -82,6 +82,11 @@ def fit_logistic(
     return np.asarray(minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 200, "ftol": 1e-9}).x)
 
 
+def even_weights(group: NDArray[np.int64], num_groups: int) -> Array:
+    """Return weights (n,) that give each group of rows a total of one."""
+    return 1.0 / np.bincount(group, minlength=num_groups)[group]
+
+
 def fit_ridge(design: Array, y: Array, weights: Array, penalty: float) -> Array:
     """Minimize sum w (y - design b - b0)^2 + penalty |b|^2; return (q + 1,), the intercept last and free of penalty."""
     q = design.shape[1]

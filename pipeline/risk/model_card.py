@@ -28,7 +28,7 @@ def importance(teacher: Teacher, rows: Rows) -> list[dict[str, Any]]:
     pulls = np.abs(teacher.sink.design(rows.raw, rows.ratio) * teacher.sink.fitted.betas[-1][:-1]).mean(axis=0)
     named = list(zip(pulls.tolist(), teacher.sink.names(), strict=True))
     if offset is not None:
-        named = [(float(np.abs(offset - np.median(offset)).mean()), LAW), *([] if teacher.is_graded else named)]
+        named = [(float(np.abs(offset - np.median(offset)).mean()), LAW), *([] if teacher.is_law_alone else named)]
     ranked = sorted(named, key=lambda pair: (-pair[0], pair[1]))
     return [{"name": name, "importance": pull} for pull, name in ranked]
 
@@ -41,7 +41,7 @@ def notes(teacher: Teacher | None, known: pl.DataFrame, parameters: dict[int, in
         found.append(f"Not enough data: {positive} memorized clusters at the largest label size, {MIN_POSITIVES} needed over all sizes.")
     if teacher is None:
         return [*found, "Every score is the base rate."]
-    if teacher.is_graded and teacher.laws is not None:
+    if teacher.is_law_alone:
         found.append(
             "Scores are the exposure law's alone: copies, windows, model size and predicted gain. It was fitted to what proxies still miss "
             "of their texts, of which there is enough, and could not be checked against texts they recite; no row counts as supported."

@@ -14,7 +14,7 @@ far off the smaller proxies are about the largest, per doubling, times the doubl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -34,7 +34,7 @@ from pipeline.risk.crossfit import (
 )
 from pipeline.risk.exposure_law import GainTest, Laws, Residuals, extrapolation_error, fit_laws
 from pipeline.risk.features import COPY_FEATURES, FEATURES, FITTED_FEATURES, RISING_FEATURES
-from pipeline.risk.linear import Array, Standardizer, fit_logistic, fit_ridge
+from pipeline.risk.linear import Array, Standardizer, even_weights, fit_logistic, fit_ridge
 
 MIN_POSITIVES = 10
 MIN_NEGATIVES = 10
@@ -71,7 +71,7 @@ class Rows:
 
     def weights(self) -> Array:
         """Return weights that give each cluster a total of one."""
-        return 1.0 / np.bincount(self.cluster, minlength=len(self.cluster_ids))[self.cluster]
+        return even_weights(self.cluster, len(self.cluster_ids))
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,18 @@ class Teacher:
     gain_error: float | None
     is_graded: bool
 
+    @property
+    def is_law_alone(self) -> bool:
+        """Whether the sink score is the law's, uncorrected."""
+        return self.is_graded and self.laws is not None
+
     def offset(self, copies: Array, windows: Array, doublings: Array, gain: Array, folds: Folds) -> Array | None:
         """Return the law's log-odds (n,) of memorization; None without a law."""
         return None if self.laws is None else self.laws.out_of_fold(copies, windows, doublings, gain, folds)
 
     def sink_logits(self, raw: Array, offset: Array | None, folds: Folds) -> Array:
         """Return log-odds of the sink score (n,): the law's, corrected by the features where labels allowed a fit."""
-        if offset is not None and self.is_graded:
+        if offset is not None and self.is_law_alone:
             return offset
         return self.sink.predict(raw, np.zeros(len(raw)), folds, offset)
 
@@ -134,7 +139,7 @@ class Teacher:
         corrections = self.sink.fitted.platts[NO_FOLD, 0] * design @ self.sink_draws.T
         if self.laws is None:
             return np.asarray(corrections.std(axis=1))
-        known = np.array([self.laws.logits(law, copies, windows, doublings, gain) for law in self.laws.draws]).T
+        known = self.laws.drawn(copies, windows, doublings, gain)
         return np.asarray((known if self.is_graded else self.sink.fitted.platts[NO_FOLD, 0] * known + corrections).std(axis=1))
 
 
@@ -240,6 +245,12 @@ def laws_of(
     misses = rows.gain - gain.predict(rows.raw, rows.ratio, folds[rows.cluster])
     test = GainTest(null, max(float(np.sqrt(np.average(misses**2, weights=rows.weights()))), MIN_GAIN_SPREAD))
     return fit_laws(*residuals, dict(zip(rows.cluster_ids, folds.tolist(), strict=True)), draws, rows.cluster_ids, test)
+
+
+def folds_of(cluster_ids: Sequence[bytes], rows: Rows, folds: Folds) -> Folds:
+    """Return the folds (m,) of cluster ids, NO_FOLD for those that are not among the rows'."""
+    known = dict(zip(rows.cluster_ids, folds.tolist(), strict=True))
+    return np.array([known.get(cluster_id, NO_FOLD) for cluster_id in cluster_ids], np.int64)
 
 
 def law_offset(rows: Rows, gain: Model, folds: Folds, laws: Laws | None) -> Array | None:

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unus
 from pipeline.config import RiskConfig
 from pipeline.risk.classes import sink_class
 from pipeline.risk.corpus_features import Parts, corpus_texts
-from pipeline.risk.crossfit import NO_FOLD, Folds
+from pipeline.risk.crossfit import NO_FOLD
 from pipeline.risk.evaluation import evaluate
 from pipeline.risk.evidence import Evidence, check_independence
 from pipeline.risk.exposure_law import count_windows, read_residuals
@@ -32,6 +32,7 @@ from pipeline.risk.predictor import (
     Teacher,
     build_rows,
     fit_teacher,
+    folds_of,
     gain_spread,
     graded,
     interval_width,
@@ -136,11 +137,11 @@ def score_clusters(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, 
 def _teacher_scores(teacher: Teacher, rows: Rows, table: pl.DataFrame, target: Target, config: RiskConfig) -> pl.DataFrame:
     raw = raw_features(table)
     ratio, doublings = np.full(len(raw), target.ratio), np.full(len(raw), target.doublings)
-    folds = _folds_of(table["cluster_id"].to_list(), teacher, rows)
+    folds = folds_of(table["cluster_id"].to_list(), rows, teacher.folds)
     gain = teacher.gain.predict(raw, ratio, folds)
     seen = (table["copies"].to_numpy(), table["windows"].to_numpy(), doublings, gain)
     offset = teacher.offset(*seen, folds)
-    sink_sd = np.hypot(teacher.sink_spread(raw, *seen), _size_error(teacher) * max(target.beyond, 0.0))
+    sink_sd = np.hypot(teacher.sink_spread(raw, *seen), _extrapolation_spread(teacher, target))
     supported = Support.fit(raw[folds != NO_FOLD], config.support_quantile).holds(raw)
     frame = _frame(
         table["cluster_id"],
@@ -152,7 +153,7 @@ def _teacher_scores(teacher: Teacher, rows: Rows, table: pl.DataFrame, target: T
         config,
     )
     values = table.with_columns(cluster_size=(2.0 ** pl.col("copies")).round())
-    beta = teacher.sink.fitted.betas[NO_FOLD] * (offset is None or not teacher.is_graded)
+    beta = np.zeros_like(teacher.sink.fitted.betas[NO_FOLD]) if teacher.is_law_alone else teacher.sink.fitted.betas[NO_FOLD]
     said = reasons(teacher.sink.design(raw, ratio), beta, teacher.sink.names(), values, offset)
     return frame.with_columns(scored_by=pl.lit("teacher"), is_supported=pl.Series(supported), reason=pl.Series(said, dtype=pl.String))
 
@@ -164,7 +165,7 @@ def _with_student(
     rest = texts.join(scored, on="cluster_id", how="anti").sort("cluster_id")
     if rest.is_empty():
         return scored
-    folds = _folds_of(taught["cluster_id"].to_list(), teacher, rows)
+    folds = folds_of(taught["cluster_id"].to_list(), rows, teacher.folds)
     inside = folds != NO_FOLD
     sink, signal, gain = (taught[name].to_numpy()[inside] for name in ("sink_score", "signal_score", "predicted_gain"))
     lesson = taught.filter(pl.Series(inside))
@@ -174,8 +175,8 @@ def _with_student(
     gain = student_gains(student, raw, unseen)
     offset = teacher.offset(*_seen(rest, target), gain, unseen)
     logits, signal = student_scores(student, raw, unseen, offset)
-    sink_sd = np.hypot(_law_spread(teacher, *_seen(rest, target), gain), student.sink_spread)
-    sink_sd = np.hypot(sink_sd, _size_error(teacher) * max(target.beyond, 0.0))
+    law_sd = np.zeros(len(raw)) if teacher.laws is None else teacher.laws.drawn(*_seen(rest, target), gain).std(axis=1)
+    sink_sd = np.hypot(np.hypot(law_sd, student.sink_spread), _extrapolation_spread(teacher, target))
     gain_sd = np.full(len(raw), float(np.hypot(student.gain_spread, (teacher.gain_error or 0.0) * max(target.beyond, 0.0))))
     frame = _frame(rest["cluster_id"], logits, sink_sd, gain, gain_sd, signal, config)
     standardizer = student.standardizers[0]
@@ -190,15 +191,10 @@ def _seen(texts: pl.DataFrame, target: Target) -> tuple[Array, Array, Array]:
     return texts["copies"].to_numpy(), texts["windows"].to_numpy(), np.full(texts.height, target.doublings)
 
 
-def _law_spread(teacher: Teacher, copies: Array, windows: Array, doublings: Array, gain: Array) -> Array:
-    if teacher.laws is None:
-        return np.zeros(len(copies))
-    draws = [teacher.laws.logits(law, copies, windows, doublings, gain) for law in teacher.laws.draws]
-    return np.asarray(np.std(draws, axis=0))
-
-
-def _size_error(teacher: Teacher) -> float:
-    return UNKNOWN_LOGIT_ERROR if teacher.size_error is None else teacher.size_error
+def _extrapolation_spread(teacher: Teacher, target: Target) -> float:
+    """Return the standard deviation, in logits, that the doublings beyond the labels add to a sink score's."""
+    error = UNKNOWN_LOGIT_ERROR if teacher.size_error is None else teacher.size_error
+    return error * max(target.beyond, 0.0)
 
 
 def _frame(
@@ -215,11 +211,6 @@ def _frame(
         signal,
     )
     return pl.DataFrame({"cluster_id": cluster_ids, **dict(zip(SCORES, columns, strict=True))})
-
-
-def _folds_of(cluster_ids: list[bytes], teacher: Teacher, rows: Rows) -> Folds:
-    fold = dict(zip(rows.cluster_ids, teacher.folds.tolist(), strict=True))
-    return np.array([fold.get(cluster_id, NO_FOLD) for cluster_id in cluster_ids], np.int64)
 
 
 def _signal_columns(texts: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:

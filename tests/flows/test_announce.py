@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.client.schemas.objects import State
 from prefect.events import Event
 from prefect.events.filters import EventFilter, EventNameFilter
@@ -111,9 +111,10 @@ def test_the_run_leaves_its_artifacts(failing: tuple[AuditConfig, State[RunResul
     with get_client(sync_client=True) as client:
         # other tests' audits may bear the same name
         own = ArtifactFilterFlowRunId(any_=[failing[1].state_details.flow_run_id])
-        found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=own))
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=keys), flow_run_id=own))
     known = {artifact.key: artifact for artifact in found}
-    assert known.keys() >= set(keys)
+    assert known.keys() == set(keys)
+    assert all(artifact.flow_run_id == failing[1].state_details.flow_run_id for artifact in found)
     assert str(known["failing-summary"].data).startswith("# FAIL: failing")
     assert f"[{result.run}]({Path(result.report).absolute().as_uri()})" in str(known["failing-report"].data)
     rows = {row["gate"]: row for row in json.loads(str(known["failing-gates"].data))}
