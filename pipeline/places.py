@@ -10,7 +10,9 @@ which changes whenever they do; stores that give none are read instead.
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
+import mmap
 import os
 import re
 import uuid
@@ -23,6 +25,8 @@ import fsspec
 
 from pipeline.errors import StorageError
 
+BLOCK_BYTES = 1 << 20
+"""Of a local file in memory while it is written."""
 UPLOAD_BYTES = 16 << 20
 """Of an object in memory while it is written, for each of a few pieces on their way: larger ones go up in pieces of this size."""
 VERSION_KEYS = ("ETag", "etag", "md5Hash", "generation")
@@ -92,12 +96,18 @@ def _line(error: Exception) -> str:
 
 
 class Unfinished:
-    """Write a local file under a passing name, which becomes its own with `finish`."""
+    """Write a local file under a passing name, which becomes its own with `finish`.
+
+    Whole blocks go past the page cache where the system can do that. A corpus is written once, and soon only its candidates are read again:
+    caching it can cost the processor more than hashing it, and pushes out what others want to keep.
+    """
 
     def __init__(self, target: Path, is_lasting: bool) -> None:
         self._target, self._is_lasting = target, is_lasting
         self._passing = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
         self._file: Any = None
+        # a map, because it begins with a page, which direct writing asks for
+        self._block, self._held = mmap.mmap(-1, BLOCK_BYTES), 0
 
     def open(self) -> None:
         """Make room for it."""
@@ -105,13 +115,18 @@ class Unfinished:
         self._file = open(self._passing, "wb", buffering=0)  # noqa: SIM115  closed by finish or discard
 
     def write(self, data: Any) -> None:
-        """Write all of the bytes: a disk that is almost full takes some of them first."""
+        """Take all of the bytes; what fills a block goes to the disk."""
         rest = memoryview(data).cast("B")
         while len(rest):
-            rest = rest[self._file.write(rest) :]
+            taken = rest[: BLOCK_BYTES - self._held]
+            self._block[self._held : self._held + len(taken)] = taken
+            self._held, rest = self._held + len(taken), rest[len(taken) :]
+            if self._held == BLOCK_BYTES:
+                self._empty(is_direct=True)
 
     def finish(self) -> None:
         """Let the file appear."""
+        self._empty(is_direct=False)
         if self._is_lasting:
             os.fsync(self._file.fileno())
         self._file.close()
@@ -122,6 +137,38 @@ class Unfinished:
         if self._file is not None:
             self._file.close()
             self._passing.unlink(missing_ok=True)
+
+    def _empty(self, *, is_direct: bool) -> None:
+        with memoryview(self._block) as block:
+            rest = block[: self._held]
+            if is_direct and _write_directly(self._file.fileno(), True):
+                try:
+                    rest = rest[self._file.write(rest) :]
+                except OSError as error:
+                    if error.errno != errno.EINVAL:  # the filesystem knows the flag and not the deed
+                        raise
+            if len(rest):
+                _write_directly(self._file.fileno(), False)
+            while len(rest):  # a disk that is almost full takes some of them first
+                rest = rest[self._file.write(rest) :]
+        self._held = 0
+
+
+def _write_directly(descriptor: int, is_direct: bool) -> bool:
+    """Let writes to an open file go past the page cache, or no longer; return whether the system does as told."""
+    if not hasattr(os, "O_DIRECT"):
+        return not is_direct
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    wanted = flags | os.O_DIRECT if is_direct else flags & ~os.O_DIRECT
+    if wanted == flags:
+        return True
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, wanted)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True
 
 
 def sweep(folder: str) -> None:

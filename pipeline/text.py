@@ -200,14 +200,18 @@ def _alone(page: int) -> list[bytes | None]:
     if 0xD800 <= points.start < 0xE000:
         return [None] * PAGE  # surrogates: no text holds one
     # a character of private use between them keeps characters from combining, and whole pages are much quicker
-    joined = PRIVATE.join(map(chr, points))
+    characters = [chr(point) for point in points]
+    joined = PRIVATE.join(characters)
+    folded = unicodedata.normalize("NFKC", joined).casefold()
+    if folded == joined and "".join(characters).isalnum() and _second_halves().isdisjoint(points):
+        return [each.encode() for each in characters]  # most pages of Han and Hangul, of which there are many; marks are not alphanumeric
     firsts = [each[:1] for each in unicodedata.normalize("NFKD", joined).split(PRIVATE)]
-    folded = unicodedata.normalize("NFKC", joined).casefold().split(PRIVATE)
-    if len(folded) != PAGE:
-        return [chr(point).encode() for point in points]  # the private page itself: nothing there changes
+    alone = folded.split(PRIVATE)
+    if len(alone) != PAGE:
+        return [each.encode() for each in characters]  # the private page itself: nothing there changes
     return [
         None if unicodedata.combining(first) or ord(first) in _second_halves() else _with_blanks(each).encode()
-        for first, each in zip(firsts, folded, strict=True)
+        for first, each in zip(firsts, alone, strict=True)
     ]
 
 
@@ -217,11 +221,12 @@ def _with_blanks(text: str) -> str:
 
 @cache
 def _second_halves() -> frozenset[int]:
-    """Return the characters that some composition ends with, Hangul vowels and finals among them."""
+    """Return the characters that some composition ends with, Hangul vowels and finals among them, and some that none does."""
     # beyond the second plane, and by Unicode's stability policy for good, no character decomposes into two
-    found = map(unicodedata.decomposition, map(chr, (*range(0x3400), *range(0xA000, 0xAC00), *range(0xD7A4, 0x20000))))
-    pairs = (each.split() for each in found if each and each[0] != "<")
-    return frozenset({int(pair[1], 16) for pair in pairs if len(pair) == 2} | {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)})
+    points = (*range(0x3400), *range(0xA000, 0xAC00), *range(0xD7A4, 0xD800), *range(0xE000, 0x20000))
+    decomposed = unicodedata.normalize("NFD", PRIVATE.join(map(chr, points))).split(PRIVATE)
+    behind = set("".join(each[1:] for each in decomposed if len(each) > 1))
+    return frozenset(map(ord, behind)) | {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}
 
 
 @cache
