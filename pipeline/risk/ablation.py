@@ -12,7 +12,7 @@ from scipy.special import expit
 from pipeline.config import RiskConfig
 from pipeline.risk.crossfit import Folds, assign_folds
 from pipeline.risk.evidence import Evidence
-from pipeline.risk.exposure_law import Residuals, count_windows, read_residuals
+from pipeline.risk.exposure_law import Exposure, Laws, count_windows, fit_laws, read_residuals
 from pipeline.risk.features import CORPUS_FEATURES, FEATURES, FITTED_FEATURES, FORWARD_FEATURES, cluster_features
 from pipeline.risk.labels import graded_thresholds, label_clusters, null_gain
 from pipeline.risk.linear import Array
@@ -23,12 +23,12 @@ from pipeline.risk.predictor import (
     fit_gain,
     fit_sink,
     folds_of,
+    gain_test,
     graded,
     is_enough,
-    law_offset,
-    laws_of,
     positive_clusters,
     raw_features,
+    seen_out_of_fold,
 )
 
 RIVAL = "rival"
@@ -85,9 +85,11 @@ def ablate(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, target_p
     ratio = size - float(np.log2(num_parameters[top]))
     folds = assign_folds(rows.cluster_ids, positive_clusters(rows), config.num_folds, seed)
     residuals = (read_residuals(evidence, texts, config), read_residuals(evidence, texts, config, "full"))
+    undrawn = np.zeros((0, len(rows.cluster_ids)), np.int64)
+    laws = fit_laws(*residuals, dict(zip(rows.cluster_ids, folds.tolist(), strict=True)), undrawn, rows.cluster_ids)
     frames = [_fit_rival(RIVAL_FEATURES, rows, table, ratio, folds)]
     for name, features in signal_blocks().items():
-        frames.append(_fit_block(name, features, rows, table, size, ratio, folds, residuals, null_gain(nulls), is_graded=is_graded))
+        frames.append(_fit_block(name, features, rows, table, size, ratio, folds, laws, null_gain(nulls), is_graded=is_graded))
     rest = texts.join(tables[top], on="cluster_id", how="anti").sort("cluster_id")
     if rest.height:
         everywhere = {size: _by_one_pass(table, texts) for size, table in tables.items()}
@@ -122,7 +124,7 @@ def _fit_block(
     size: float,
     ratio: float,
     folds: Folds,
-    residuals: tuple[Residuals, Residuals],
+    laws: Laws | None,
     null: float,
     *,
     is_graded: bool,
@@ -131,12 +133,13 @@ def _fit_block(
     at, raw = folds_of(table["cluster_id"].to_list(), rows, folds), raw_features(table)
     gain_model = fit_gain(rows, folds, features)
     gain = gain_model.predict(raw, np.full(table.height, ratio), at)
-    laws = laws_of(rows, gain_model, folds, residuals, null, np.zeros((0, len(rows.cluster_ids)), np.int64))
-    copies, windows = table["copies"].to_numpy(), table["windows"].to_numpy()
-    offset = None if laws is None else laws.out_of_fold(copies, windows, np.full(table.height, size), gain, at)
+    test = gain_test(rows, gain_model, folds, null)
+    seen = Exposure(table["copies"].to_numpy(), table["windows"].to_numpy(), np.full(table.height, size), test.passes(gain))
+    offset = None if laws is None else laws.out_of_fold(seen, at)
     if is_graded and offset is not None:
         return _frame(name, table, offset, gain)
-    sink = fit_sink(labelled, folds, features, law_offset(labelled, gain_model, folds, laws))
+    own = None if laws is None else laws.out_of_fold(seen_out_of_fold(labelled, gain_model, test, folds), folds[labelled.cluster])
+    sink = fit_sink(labelled, folds, features, own)
     return _frame(name, table, sink.predict(raw, np.full(table.height, ratio), at, offset), gain)
 
 

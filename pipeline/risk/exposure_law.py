@@ -66,6 +66,20 @@ class Residuals:
 
 
 @dataclass(frozen=True)
+class Exposure:
+    """Hold what the law knows of texts, one row a text and model, all arrays (n,).
+
+    `copies`: log2 of documents. `windows`: in which a recital is looked for. `doublings`: log2 of the model's parameters. `passes`: chance
+    that the gain exceeds the null (`GainTest`).
+    """
+
+    copies: Array
+    windows: Array
+    doublings: Array
+    passes: Array
+
+
+@dataclass(frozen=True)
 class ExposureLaw:
     """Hold the fitted law; `copies_slope` and `size_slope` are a doubling's change of ln residual, `center` log2 parameters at `level`."""
 
@@ -86,6 +100,10 @@ class ExposureLaw:
         one = ndtr(self.score(copies, doublings))
         return np.asarray(-np.expm1(windows * np.log1p(-np.minimum(one, 1 - 1e-9))))
 
+    def logits(self, seen: Exposure) -> Array:
+        """Return log-odds (n,) of memorization: recited, and gained more than the null."""
+        return clipped_logit(self.recital(seen.copies, seen.windows, seen.doublings) * seen.passes)
+
 
 @dataclass(frozen=True)
 class GainTest:
@@ -105,24 +123,19 @@ class Laws:
 
     fitted: tuple[ExposureLaw, ...]
     draws: tuple[ExposureLaw, ...]
-    test: GainTest
 
-    def logits(self, law: ExposureLaw, copies: Array, windows: Array, doublings: Array, gain: Array) -> Array:
-        """Return one law's log-odds (n,) of memorization: recited, and gained more than the null."""
-        return clipped_logit(law.recital(copies, windows, doublings) * self.test.passes(gain))
-
-    def out_of_fold(self, copies: Array, windows: Array, doublings: Array, gain: Array, folds: Folds) -> Array:
+    def out_of_fold(self, seen: Exposure, folds: Folds) -> Array:
         """Return log-odds (n,), each row by the law that did not see its fold; NO_FOLD by the one that saw all."""
-        every = np.array([self.logits(law, copies, windows, doublings, gain) for law in self.fitted])
+        every = np.array([law.logits(seen) for law in self.fitted])
         return every[folds, np.arange(len(folds))]
 
-    def drawn(self, copies: Array, windows: Array, doublings: Array, gain: Array) -> Array:
+    def drawn(self, seen: Exposure) -> Array:
         """Return log-odds (n, B) by each bootstrap draw."""
-        return np.array([self.logits(law, copies, windows, doublings, gain) for law in self.draws]).T
+        return np.array([law.logits(seen) for law in self.draws]).T
 
 
 def fit_laws(
-    residuals: Residuals, ladder: Residuals, fold_of: Mapping[bytes, int], draws: NDArray[np.int64], drawn: Sequence[bytes], test: GainTest
+    residuals: Residuals, ladder: Residuals, fold_of: Mapping[bytes, int], draws: NDArray[np.int64], drawn: Sequence[bytes]
 ) -> Laws | None:
     """Fit the law once a fold, to all, and to bootstrap draws; None where one of them has too few clusters.
 
@@ -140,7 +153,7 @@ def fit_laws(
     everything = [one.weights() for one in both]
     laws = [_fit_with_ladder(residuals, ladder, *weights) for weights in (*left_out, everything, *redrawn)]
     fitted = tuple(law for law in laws if law is not None)
-    return Laws(fitted[: num_folds + 1], fitted[num_folds + 1 :], test) if len(fitted) == len(laws) else None
+    return Laws(fitted[: num_folds + 1], fitted[num_folds + 1 :]) if len(fitted) == len(laws) else None
 
 
 def _fit_with_ladder(residuals: Residuals, ladder: Residuals, own: Array, weights: Array) -> ExposureLaw | None:

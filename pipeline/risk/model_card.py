@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.config import RiskConfig
-from pipeline.risk.predictor import MIN_POSITIVES, RIVAL_FEATURES, Rows, Teacher, law_offset
+from pipeline.risk.predictor import MIN_POSITIVES, RIVAL_FEATURES, Rows, Teacher, row_offset
 
 COMPARED_POSITIVES = 150
 """Memorized clusters from which a difference in average precision can be settled. Source: the design's section 5."""
@@ -24,7 +24,7 @@ def importance(teacher: Teacher, rows: Rows) -> list[dict[str, Any]]:
 
     That of the exposure law is the mean distance of its log-odds from their own middle.
     """
-    offset = law_offset(rows, teacher.gain, teacher.folds, teacher.laws)
+    offset = row_offset(teacher, rows)
     pulls = np.abs(teacher.sink.design(rows.raw, rows.ratio) * teacher.sink.fitted.betas[-1][:-1]).mean(axis=0)
     named = list(zip(pulls.tolist(), teacher.sink.names(), strict=True))
     if offset is not None:
@@ -60,7 +60,7 @@ def notes(teacher: Teacher | None, known: pl.DataFrame, parameters: dict[int, in
         )
     if teacher.size_error is None:
         found.append(
-            "Labels exist at one size only: the error of extrapolating in size could not be measured, one logit a doubling is assumed."
+            "The ladder has one size only: the error of extrapolating in size could not be measured, one logit a doubling is assumed."
         )
     return found
 
@@ -106,6 +106,6 @@ def _law(teacher: Teacher) -> dict[str, Any] | None:
         "center_log2_parameters": law.center,
         "spread": law.spread,
         "limit": law.limit,
-        "null_gain": teacher.laws.test.null,
-        "gain_spread": teacher.laws.test.spread,
+        "null_gain": teacher.test.null,
+        "gain_spread": teacher.test.spread,
     }

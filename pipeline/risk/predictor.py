@@ -32,7 +32,7 @@ from pipeline.risk.crossfit import (
     cross_fit_ridge,
     size_error,
 )
-from pipeline.risk.exposure_law import GainTest, Laws, Residuals, extrapolation_error, fit_laws
+from pipeline.risk.exposure_law import Exposure, GainTest, Laws, Residuals, extrapolation_error, fit_laws
 from pipeline.risk.features import COPY_FEATURES, FEATURES, FITTED_FEATURES, RISING_FEATURES
 from pipeline.risk.linear import Array, Standardizer, even_weights, fit_logistic, fit_ridge
 
@@ -60,9 +60,9 @@ class Rows:
     gain: Array
     windows: Array  # in which a recital was looked for
 
-    def copies(self) -> Array:
-        """Return log2 of the documents in each row's cluster."""
-        return self.raw[:, FEATURES.index("copies")]
+    def seen(self, passes: Array) -> Exposure:
+        """Return what the exposure law knows of each row; `passes (n,)`: as there."""
+        return Exposure(self.raw[:, FEATURES.index("copies")], self.windows, self.doublings, passes)
 
     def where(self, kept: NDArray[np.bool_]) -> Rows:
         """Return the rows that a mask keeps."""
@@ -100,7 +100,8 @@ class Model:
 class Teacher:
     """Hold the fitted predictors and what is known of their error.
 
-    `folds (n clusters)`: NO_FOLD where a cluster has no label. `laws`: None where no suffix's loss was measured. `is_graded`: labels are
+    `folds (n clusters)`: NO_FOLD where a cluster has no label. `laws`: None where no suffix's loss was measured; they ask `test` whether a
+    predicted gain exceeds the null. `is_graded`: labels are
     gains, because too few clusters are memorized; the sink score is then the law's alone. `sink_draws (B, q + 1)`, `gain_draws`: bootstrap
     coefficients, of the sink model beside the laws' own draws. `size_error` (logits), `gain_error`: leave-one-size-out misses per doubling,
     None where unmeasured.
@@ -108,6 +109,7 @@ class Teacher:
 
     folds: Folds
     laws: Laws | None
+    test: GainTest
     sink: Model
     signal: Model
     rival: Model
@@ -123,9 +125,9 @@ class Teacher:
         """Whether the sink score is the law's, uncorrected."""
         return self.is_graded and self.laws is not None
 
-    def offset(self, copies: Array, windows: Array, doublings: Array, gain: Array, folds: Folds) -> Array | None:
+    def offset(self, seen: Exposure, folds: Folds) -> Array | None:
         """Return the law's log-odds (n,) of memorization; None without a law."""
-        return None if self.laws is None else self.laws.out_of_fold(copies, windows, doublings, gain, folds)
+        return None if self.laws is None else self.laws.out_of_fold(seen, folds)
 
     def sink_logits(self, raw: Array, offset: Array | None, folds: Folds) -> Array:
         """Return log-odds of the sink score (n,): the law's, corrected by the features where labels allowed a fit."""
@@ -133,13 +135,13 @@ class Teacher:
             return offset
         return self.sink.predict(raw, np.zeros(len(raw)), folds, offset)
 
-    def sink_spread(self, raw: Array, copies: Array, windows: Array, doublings: Array, gain: Array) -> Array:
+    def sink_spread(self, raw: Array, seen: Exposure) -> Array:
         """Return the standard deviation (n,) of the sink score's log-odds over the bootstrap."""
         design = np.hstack([self.sink.design(raw, np.zeros(len(raw))), np.ones((len(raw), 1))])
         corrections = self.sink.fitted.platts[NO_FOLD, 0] * design @ self.sink_draws.T
         if self.laws is None:
             return np.asarray(corrections.std(axis=1))
-        known = self.laws.drawn(copies, windows, doublings, gain)
+        known = self.laws.drawn(seen)
         return np.asarray((known if self.is_graded else self.sink.fitted.platts[NO_FOLD, 0] * known + corrections).std(axis=1))
 
 
@@ -215,19 +217,22 @@ def fit_teacher(
     draws = np.random.default_rng([seed, 1]).multinomial(count, np.full(count, 1 / count), config.num_bootstrap)
     signals = tuple(name for name in FITTED_FEATURES if name not in COPY_FEATURES)
     gain = fit_gain(rows, folds, FITTED_FEATURES)
-    laws = laws_of(rows, gain, folds, (residuals, ladder), null, draws)
+    test = gain_test(rows, gain, folds, null)
+    laws = fit_laws(residuals, ladder, dict(zip(rows.cluster_ids, folds.tolist(), strict=True)), draws, rows.cluster_ids)
     # the law is about memorization: graded labels say nothing of it
     known = None if is_graded else laws
-    sink = fit_sink(labelled, folds, FITTED_FEATURES, law_offset(labelled, gain, folds, known))
+    seen = seen_out_of_fold(labelled, gain, test, folds)
+    sink = fit_sink(labelled, folds, FITTED_FEATURES, None if known is None else known.out_of_fold(seen, folds[labelled.cluster]))
     signal, rival = (fit_sink(labelled, folds, features, has_ratio=True) for features in (signals, RIVAL_FEATURES))
     return Teacher(
         folds,
         laws,
+        test,
         sink,
         signal,
         rival,
         gain,
-        _draw_sink(sink, labelled, draws, gain.predict(labelled.raw, labelled.ratio, folds[labelled.cluster]), known),
+        _draw_sink(sink, labelled, draws, seen, known),
         _draw_gain(gain, rows, draws),
         extrapolation_error(ladder),
         size_error(gain.design(rows.raw, rows.ratio), rows.gain, rows.weights(), rows.doublings, gain.fitted.penalty),
@@ -235,16 +240,10 @@ def fit_teacher(
     )
 
 
-def laws_of(
-    rows: Rows, gain: Model, folds: Folds, residuals: tuple[Residuals, Residuals], null: float, draws: NDArray[np.int64]
-) -> Laws | None:
-    """Fit the exposure law on the same folds and draws as the rest; its test of gains errs as the gain model does out-of-fold.
-
-    `residuals`: of the label halves, and of the ladder.
-    """
+def gain_test(rows: Rows, gain: Model, folds: Folds, null: float) -> GainTest:
+    """Return the test of a predicted gain against the null: it errs as the gain model does out-of-fold."""
     misses = rows.gain - gain.predict(rows.raw, rows.ratio, folds[rows.cluster])
-    test = GainTest(null, max(float(np.sqrt(np.average(misses**2, weights=rows.weights()))), MIN_GAIN_SPREAD))
-    return fit_laws(*residuals, dict(zip(rows.cluster_ids, folds.tolist(), strict=True)), draws, rows.cluster_ids, test)
+    return GainTest(null, max(float(np.sqrt(np.average(misses**2, weights=rows.weights()))), MIN_GAIN_SPREAD))
 
 
 def folds_of(cluster_ids: Sequence[bytes], rows: Rows, folds: Folds) -> Folds:
@@ -253,17 +252,19 @@ def folds_of(cluster_ids: Sequence[bytes], rows: Rows, folds: Folds) -> Folds:
     return np.array([known.get(cluster_id, NO_FOLD) for cluster_id in cluster_ids], np.int64)
 
 
-def law_offset(rows: Rows, gain: Model, folds: Folds, laws: Laws | None) -> Array | None:
-    """Return the law's log-odds (n,) of rows, out-of-fold; None without a law."""
-    if laws is None:
-        return None
-    own = folds[rows.cluster]
-    return laws.out_of_fold(rows.copies(), rows.windows, rows.doublings, gain.predict(rows.raw, rows.ratio, own), own)
+def seen_out_of_fold(rows: Rows, gain: Model, test: GainTest, folds: Folds) -> Exposure:
+    """Return what the exposure law knows of rows, their gain predicted out-of-fold."""
+    return rows.seen(test.passes(gain.predict(rows.raw, rows.ratio, folds[rows.cluster])))
+
+
+def row_offset(teacher: Teacher, rows: Rows) -> Array | None:
+    """Return the law's log-odds (n,) of labelled rows, out-of-fold; None without a law."""
+    return teacher.offset(seen_out_of_fold(rows, teacher.gain, teacher.test, teacher.folds), teacher.folds[rows.cluster])
 
 
 def sink_logits(teacher: Teacher, rows: Rows) -> Array:
     """Return the sink score's log-odds (n,) of labelled rows, out-of-fold."""
-    return teacher.sink_logits(rows.raw, law_offset(rows, teacher.gain, teacher.folds, teacher.laws), teacher.folds[rows.cluster])
+    return teacher.sink_logits(rows.raw, row_offset(teacher, rows), teacher.folds[rows.cluster])
 
 
 def interval_width(confidence: float) -> float:
@@ -312,11 +313,11 @@ def _rising(names: tuple[str, ...]) -> NDArray[np.bool_]:
     return np.array([name in RISING_FEATURES for name in names])
 
 
-def _draw_sink(model: Model, rows: Rows, draws: NDArray[np.int64], gain: Array, laws: Laws | None) -> Array:
+def _draw_sink(model: Model, rows: Rows, draws: NDArray[np.int64], seen: Exposure, laws: Laws | None) -> Array:
     design, weights, rising = model.design(rows.raw, rows.ratio), rows.weights(), _rising(model.names())
     start, fitted = model.fitted.betas[NO_FOLD], []
     for at, draw in enumerate(draws):
-        offset = None if laws is None else laws.logits(laws.draws[at], rows.copies(), rows.windows, rows.doublings, gain)
+        offset = None if laws is None else laws.draws[at].logits(seen)
         fitted.append(fit_logistic(design, rows.memorized, weights * draw[rows.cluster], model.fitted.penalty, rising, start, offset))
     return np.array(fitted)
 

@@ -21,7 +21,7 @@ from pipeline.risk.corpus_features import Parts, corpus_texts
 from pipeline.risk.crossfit import NO_FOLD
 from pipeline.risk.evaluation import evaluate
 from pipeline.risk.evidence import Evidence, check_independence
-from pipeline.risk.exposure_law import count_windows, read_residuals
+from pipeline.risk.exposure_law import Exposure, count_windows, read_residuals
 from pipeline.risk.fallback import SCORES, base_rate_scores, scale_graded, unchecked_law
 from pipeline.risk.features import DECIMALS, FEATURES, cluster_features
 from pipeline.risk.labels import at_largest_size, graded_thresholds, label_clusters, null_gain
@@ -136,12 +136,12 @@ def score_clusters(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, 
 
 def _teacher_scores(teacher: Teacher, rows: Rows, table: pl.DataFrame, target: Target, config: RiskConfig) -> pl.DataFrame:
     raw = raw_features(table)
-    ratio, doublings = np.full(len(raw), target.ratio), np.full(len(raw), target.doublings)
+    ratio = np.full(len(raw), target.ratio)
     folds = folds_of(table["cluster_id"].to_list(), rows, teacher.folds)
     gain = teacher.gain.predict(raw, ratio, folds)
-    seen = (table["copies"].to_numpy(), table["windows"].to_numpy(), doublings, gain)
-    offset = teacher.offset(*seen, folds)
-    sink_sd = np.hypot(teacher.sink_spread(raw, *seen), _extrapolation_spread(teacher, target))
+    seen = _seen(table, target, teacher.test.passes(gain))
+    offset = teacher.offset(seen, folds)
+    sink_sd = np.hypot(teacher.sink_spread(raw, seen), _extrapolation_spread(teacher, target))
     supported = Support.fit(raw[folds != NO_FOLD], config.support_quantile).holds(raw)
     frame = _frame(
         table["cluster_id"],
@@ -169,13 +169,14 @@ def _with_student(
     inside = folds != NO_FOLD
     sink, signal, gain = (taught[name].to_numpy()[inside] for name in ("sink_score", "signal_score", "predicted_gain"))
     lesson = taught.filter(pl.Series(inside))
-    known = teacher.offset(*_seen(lesson, target), gain, folds[inside])
+    known = teacher.offset(_seen(lesson, target, teacher.test.passes(gain)), folds[inside])
     student = fit_student(student_features(lesson), sink, signal, gain, folds[inside], config.support_quantile, known)
     raw, unseen = student_features(rest), np.full(rest.height, NO_FOLD)
     gain = student_gains(student, raw, unseen)
-    offset = teacher.offset(*_seen(rest, target), gain, unseen)
+    seen = _seen(rest, target, teacher.test.passes(gain))
+    offset = teacher.offset(seen, unseen)
     logits, signal = student_scores(student, raw, unseen, offset)
-    law_sd = np.zeros(len(raw)) if teacher.laws is None else teacher.laws.drawn(*_seen(rest, target), gain).std(axis=1)
+    law_sd = np.zeros(len(raw)) if teacher.laws is None else teacher.laws.drawn(seen).std(axis=1)
     sink_sd = np.hypot(np.hypot(law_sd, student.sink_spread), _extrapolation_spread(teacher, target))
     gain_sd = np.full(len(raw), float(np.hypot(student.gain_spread, (teacher.gain_error or 0.0) * max(target.beyond, 0.0))))
     frame = _frame(rest["cluster_id"], logits, sink_sd, gain, gain_sd, signal, config)
@@ -187,8 +188,8 @@ def _with_student(
     )
 
 
-def _seen(texts: pl.DataFrame, target: Target) -> tuple[Array, Array, Array]:
-    return texts["copies"].to_numpy(), texts["windows"].to_numpy(), np.full(texts.height, target.doublings)
+def _seen(texts: pl.DataFrame, target: Target, passes: Array) -> Exposure:
+    return Exposure(texts["copies"].to_numpy(), texts["windows"].to_numpy(), np.full(texts.height, target.doublings), passes)
 
 
 def _extrapolation_spread(teacher: Teacher, target: Target) -> float:

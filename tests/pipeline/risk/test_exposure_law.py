@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline.config import RiskConfig
 from pipeline.risk.crossfit import NO_FOLD
 from pipeline.risk.exposure_law import (
+    Exposure,
     ExposureLaw,
     GainTest,
     Residuals,
@@ -27,7 +28,6 @@ from pipeline.risk.exposure_law import (
 
 LIMIT = math.log(0.31)
 TRUE = ExposureLaw(level=0.9, copies_slope=-0.35, size_slope=-0.2, center=16.0, spread=0.4, limit=LIMIT)
-SURE = GainTest(null=-100.0, spread=1.0)
 
 
 def _drawn(num_clusters: int = 400, seed: int = 0, sizes: tuple[float, ...] = (15.5, 16.5)) -> Residuals:
@@ -131,7 +131,7 @@ def test_what_size_does_is_the_ladders_to_say() -> None:
     """Laws take the slope of the ladder, whatever the two label sizes say; level and copies stay the labels'."""
     labels, ladder = _drawn(), _drawn(seed=1, sizes=(15.0, 16.0, 17.0))
     steep = replace(labels, log_loss=labels.log_loss - 0.5 * (labels.doublings - 16.0))
-    laws = fit_laws(steep, ladder, {}, np.ones((1, 400), np.int64), labels.cluster_ids, SURE)
+    laws = fit_laws(steep, ladder, {}, np.ones((1, 400), np.int64), labels.cluster_ids)
     assert laws is not None
     for law in (*laws.fitted, *laws.draws):
         assert law.size_slope == pytest.approx(TRUE.size_slope, abs=0.05)
@@ -144,7 +144,7 @@ def test_too_few_clusters_make_no_law() -> None:
     assert fit_law(_drawn(9)) is None
     few = _drawn(12)
     fold_of = {cluster_id: at % 2 for at, cluster_id in enumerate(few.cluster_ids)}
-    assert fit_laws(few, few, fold_of, np.ones((1, 12), np.int64), few.cluster_ids, SURE) is None
+    assert fit_laws(few, few, fold_of, np.ones((1, 12), np.int64), few.cluster_ids) is None
 
 
 def test_each_row_is_judged_by_the_law_that_did_not_see_its_fold() -> None:
@@ -153,22 +153,19 @@ def test_each_row_is_judged_by_the_law_that_did_not_see_its_fold() -> None:
     fold_of = {cluster_id: at % 4 for at, cluster_id in enumerate(drawn.cluster_ids)}
     strange = np.array([at % 4 == 0 for at in drawn.cluster])
     bent = replace(drawn, log_loss=np.where(strange, drawn.log_loss - 3.0, drawn.log_loss))
-    plain, odd = (fit_laws(one, one, fold_of, np.ones((2, 100), np.int64), one.cluster_ids, SURE) for one in (drawn, bent))
+    plain, odd = (fit_laws(one, one, fold_of, np.ones((2, 100), np.int64), one.cluster_ids) for one in (drawn, bent))
     assert plain is not None
     assert odd is not None
-    row = (np.zeros(3), np.ones(3), np.full(3, 18.0), np.zeros(3), np.array([0, 1, NO_FOLD]))
-    before, after = plain.out_of_fold(*row), odd.out_of_fold(*row)
+    seen, folds = Exposure(np.zeros(3), np.ones(3), np.full(3, 18.0), np.ones(3)), np.array([0, 1, NO_FOLD])
+    before, after = plain.out_of_fold(seen, folds), odd.out_of_fold(seen, folds)
     assert after[0] == pytest.approx(before[0])
     assert (after[1:] > before[1:] + 0.5).all()
 
 
 def test_a_text_that_gains_less_than_the_null_is_not_memorized() -> None:
     """Recited for certain, its log-odds are those of its gain."""
-    law = ExposureLaw(-9.0, 0.0, 0.0, 16.0, 0.4, LIMIT)
-    drawn = _drawn(40)
-    laws = fit_laws(drawn, drawn, {}, np.ones((1, 40), np.int64), drawn.cluster_ids, GainTest(2.0, 0.5))
-    assert laws is not None
-    logits = laws.logits(law, np.zeros(3), np.ones(3), np.full(3, 16.0), np.array([0.0, 2.0, 4.0]))
+    law, test = ExposureLaw(-9.0, 0.0, 0.0, 16.0, 0.4, LIMIT), GainTest(2.0, 0.5)
+    logits = law.logits(Exposure(np.zeros(3), np.ones(3), np.full(3, 16.0), test.passes(np.array([0.0, 2.0, 4.0]))))
     assert logits[1] == pytest.approx(0.0, abs=1e-6)
     assert logits[0] < -5 < 5 < logits[2]
 
