@@ -18,6 +18,7 @@ from pipeline.proof.estimates import tidy
 from pipeline.proof.independence import check_unseen
 from pipeline.proof.inputs import ProofInputs
 from pipeline.proof.labels import ROLE, TargetLabels, label_targets
+from pipeline.proof.onion import onion
 from pipeline.proof.outcome import outcome
 from pipeline.proof.strata import join_evidence, strata
 from pipeline.risk.capacity import capacity_tax
@@ -78,6 +79,7 @@ def _consequences(inputs: ProofInputs, labels: TargetLabels) -> dict[str, Any]:
     rng = np.random.default_rng([inputs.seed, 4])
     return {
         "outcome": outcome(arms, inputs.clusters, inputs.target, interval) if arms is not None else [],
+        "onion": onion(arms, inputs.clusters, inputs.predictions, inputs.target, interval) if arms is not None else [],
         "drop_curve": drop_curve(arms.drop_curve, interval) if arms is not None and arms.drop_curve is not None else [],
         "hypotheses": _hypotheses(inputs, labels, rng),
         "capacity_tax": _capacity(inputs, np.random.default_rng([inputs.seed, 5])),

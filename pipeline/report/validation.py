@@ -26,7 +26,7 @@ GROUPS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("Everything together", lambda name: name == "all"),
     ("By source", lambda name: name.startswith("source ")),
 )
-LISTS = ("bars", "agreement", "discrimination", "ablation", "outcome", "drop_curve", "hypotheses", "limits")
+LISTS = ("bars", "agreement", "discrimination", "ablation", "outcome", "onion", "drop_curve", "hypotheses", "limits")
 PARTS = ("labels", "calibration", "capacity_tax", "order", "efficiency", "corpus", "settings", "trained")
 
 Row = Mapping[str, Any]

@@ -41,7 +41,8 @@ def test_known_skill_is_read_off(proof: dict[str, Any]) -> None:
 def test_every_part_is_there_and_is_json(proof: dict[str, Any]) -> None:
     """The result is plain JSON, and every bar has a verdict and a sentence."""
     assert set(proof) == {
-        "bars", "labels", "agreement", "discrimination", "calibration", "ablation", "outcome", "drop_curve", "hypotheses", "capacity_tax",
+        "bars", "labels", "agreement", "discrimination", "calibration", "ablation", "outcome", "onion", "drop_curve", "hypotheses",
+        "capacity_tax",
     }  # fmt: skip
     assert json.loads(json.dumps(proof, allow_nan=False)) == proof
     assert all(bar["sentence"].endswith(".") and bar["verdict"] for bar in proof["bars"])

@@ -595,6 +595,7 @@ def synthetic_validation(source: str) -> dict[str, Any]:
     strata = ("natural", "natural, copies 1", "natural, by the student", "planted", "all", f"source {source}")
     resolved = {"is_resolved": False, "runs_needed": number(9_000), "noise": figure()}
     kind = {"kind": "equal_steps", "num_natural_clusters": number(), "base_recall": figure(), "is_measurable": False}
+    layers = {"next": estimate(), "rest": estimate(), "num_next": number(), "num_rest": number()}
     noise = {"recall": figure(), "held_out_loss": figure(), "num_runs": 5}
     curve = [
         {
@@ -644,6 +645,7 @@ def synthetic_validation(source: str) -> dict[str, Any]:
             }
         ],
         "outcome": [{**kind, "seed_noise": noise, "arms": [arm(name) for name in ("minhash", "policy")], **outcome}],
+        "onion": [{"arm": "policy", "kind": "equal_steps", **layers, "verdict": "cannot be resolved"}],
         "drop_curve": [
             {
                 "scope": "natural",

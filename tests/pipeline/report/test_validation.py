@@ -84,7 +84,7 @@ def test_every_figure_of_a_cell_stands_in_the_results(page: str, validation_valu
 
 
 @pytest.mark.parametrize(
-    "part", ["bars", "agreement", "discrimination", "calibration", "ablation", "drop_curve", "hypotheses", "capacity_tax"]
+    "part", ["bars", "agreement", "discrimination", "calibration", "ablation", "onion", "drop_curve", "hypotheses", "capacity_tax"]
 )
 def test_every_figure_of_the_results_has_a_cell(page: str, validation_values: dict[str, Any], part: str) -> None:
     """Whatever was judged is shown: strata, predictors, blocks, bounds, criteria, claims."""
@@ -168,6 +168,7 @@ def test_missing_parts_are_said_to_be_missing() -> None:
     assert [each["id"] for each in cells.attributes if each[""] == "section"] == list(SECTIONS)
     assert cells.figures() == set()
     assert page.count("Not run.") == 2
+    assert page.count("Not run, or no arm removed a cluster.") == 1
     assert page.count("ot measured") > 10
     assert "No bar was judged" in page
 
