@@ -12,7 +12,7 @@ from scipy.special import expit
 from pipeline.config import RiskConfig
 from pipeline.risk.crossfit import Folds, assign_folds
 from pipeline.risk.evidence import Evidence
-from pipeline.risk.exposure_law import Exposure, Laws, count_windows, fit_laws, read_residuals
+from pipeline.risk.exposure_law import Laws, count_windows, exposure, fit_laws, read_residuals
 from pipeline.risk.features import CORPUS_FEATURES, FEATURES, FITTED_FEATURES, FORWARD_FEATURES, cluster_features
 from pipeline.risk.labels import graded_thresholds, label_clusters, null_gain
 from pipeline.risk.linear import Array
@@ -28,7 +28,6 @@ from pipeline.risk.predictor import (
     is_enough,
     positive_clusters,
     raw_features,
-    seen_out_of_fold,
 )
 
 RIVAL = "rival"
@@ -66,8 +65,9 @@ def ablate(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, target_p
     """Return, for each block and for the rival, out-of-fold scores at the target's size of the clusters the largest proxy trained on.
 
     `texts` is the frame of `corpus_features.cluster_texts`. Columns: ABLATIONS; the block of the rival (copies, loss, zlib) is RIVAL,
-    and it scores the other clusters of `texts` too, by RIVAL_ELSEWHERE. Every other block starts from the exposure law, which too few
-    memorized clusters leave alone, as in scoring; graded labels stand in for the rival's. Empty where proxies have no labels.
+    and it scores the other clusters of `texts` too, by RIVAL_ELSEWHERE. Every other block scores by the exposure law, as in scoring, with
+    the gain that its features predict; where too few clusters are memorized, graded labels stand in for the rival's. Empty where proxies
+    have no labels.
     """
     labels, nulls = label_clusters(evidence, config)
     tables = {size: cluster_features(evidence, texts, size) for size in evidence.sizes("full")}
@@ -75,8 +75,7 @@ def ablate(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, target_p
         return pl.DataFrame(schema=ABLATIONS)
     num_parameters = {size: evidence.num_parameters(size) for size in sorted({*tables, *labels["size"].to_list()})}
     measured = build_rows(tables, labels, num_parameters)
-    is_graded = not is_enough(measured)
-    rows = graded(measured, graded_thresholds(labels, nulls)) if is_graded else measured
+    rows = measured if is_enough(measured) else graded(measured, graded_thresholds(labels, nulls))
     if not is_enough(rows):
         return pl.DataFrame(schema=ABLATIONS)
     top, size = max(tables), float(np.log2(target_parameters))
@@ -89,7 +88,7 @@ def ablate(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, target_p
     laws = fit_laws(*residuals, dict(zip(rows.cluster_ids, folds.tolist(), strict=True)), undrawn, rows.cluster_ids)
     frames = [_fit_rival(RIVAL_FEATURES, rows, table, ratio, folds)]
     for name, features in signal_blocks().items():
-        frames.append(_fit_block(name, features, rows, table, size, ratio, folds, laws, null_gain(nulls), is_graded=is_graded))
+        frames.append(_fit_block(name, features, rows, table, size, ratio, folds, laws, null_gain(nulls)))
     rest = texts.join(tables[top], on="cluster_id", how="anti").sort("cluster_id")
     if rest.height:
         everywhere = {size: _by_one_pass(table, texts) for size, table in tables.items()}
@@ -126,21 +125,14 @@ def _fit_block(
     folds: Folds,
     laws: Laws | None,
     null: float,
-    *,
-    is_graded: bool,
 ) -> pl.DataFrame:
-    labelled = rows.where(np.isfinite(rows.memorized))
     at, raw = folds_of(table["cluster_id"].to_list(), rows, folds), raw_features(table)
     gain_model = fit_gain(rows, folds, features)
     gain = gain_model.predict(raw, np.full(table.height, ratio), at)
-    test = gain_test(rows, gain_model, folds, null)
-    seen = Exposure(table["copies"].to_numpy(), table["windows"].to_numpy(), np.full(table.height, size), test.passes(gain))
-    offset = None if laws is None else laws.out_of_fold(seen, at)
-    if is_graded and offset is not None:
-        return _frame(name, table, offset, gain)
-    own = None if laws is None else laws.out_of_fold(seen_out_of_fold(labelled, gain_model, test, folds), folds[labelled.cluster])
-    sink = fit_sink(labelled, folds, features, own)
-    return _frame(name, table, sink.predict(raw, np.full(table.height, ratio), at, offset), gain)
+    if laws is None:
+        return _frame(name, table, fit_sink(rows, folds, features).predict(raw, np.full(table.height, ratio), at), gain)
+    passes = gain_test(rows, gain_model, folds, null).passes(gain)
+    return _frame(name, table, laws.out_of_fold(exposure(table, size, passes), at), gain)
 
 
 def _frame(name: str, table: pl.DataFrame, logits: Array, gain: Array) -> pl.DataFrame:

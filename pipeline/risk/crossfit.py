@@ -14,8 +14,6 @@ from pipeline.risk.linear import Array, fit_logistic, fit_platt, fit_ridge, pred
 
 PENALTIES = (1.0, 3.0, 10.0, 30.0)
 """Ridge penalties tried, in observations; one is chosen by cross-fitted loss. One scalar out of four: its optimism is negligible."""
-CAUTIOUS_PENALTIES = (*PENALTIES, 100.0, 1e3, 1e4)
-"""Tried where an offset already says most: the last of them all but leave it as it is."""
 NO_FOLD = -1
 
 Folds = NDArray[np.int64]
@@ -32,10 +30,9 @@ class CrossFitted:
     platts: Array
     penalty: float
 
-    def predict(self, design: Array, folds: Folds, offset: Array | None = None) -> Array:
-        """Return out-of-fold predictions: logits of a logistic model, values of a ridge. `offset (n,)`: as in the fit."""
+    def predict(self, design: Array, folds: Folds) -> Array:
+        """Return out-of-fold predictions: logits of a logistic model, values of a ridge."""
         raw = np.einsum("nq,nq->n", np.hstack([design, np.ones((len(design), 1))]), self.betas[folds])
-        raw = raw if offset is None else raw + offset
         return np.asarray(self.platts[folds, 0] * raw + self.platts[folds, 1])
 
 
@@ -50,40 +47,25 @@ def assign_folds(cluster_ids: Sequence[bytes], positive: NDArray[np.bool_], num_
     return folds
 
 
-def cross_fit_logistic(
-    design: Array, y: Array, weights: Array, folds: Folds, rising: NDArray[np.bool_], offset: Array | None = None
-) -> CrossFitted:
-    """Cross-fit a sign-constrained ridge logistic model, choosing its penalty by cross-fitted log-loss, then recalibrate it.
-
-    `offset (n,)`: log-odds known before the fit, each from what did not see the row's fold. With one the penalty is the largest whose
-    loss is within one standard error of the least: features correct what is known only as far as the labels bear it out.
-    Source: Breiman 1984, section 3.4.3 (the one-standard-error rule).
-    """
+def cross_fit_logistic(design: Array, y: Array, weights: Array, folds: Folds, rising: NDArray[np.bool_]) -> CrossFitted:
+    """Cross-fit a sign-constrained ridge logistic model, choosing its penalty by cross-fitted log-loss, then recalibrate it."""
     num_folds = int(folds.max()) + 1
-    known = np.zeros(len(y)) if offset is None else offset
-    tried: list[tuple[float, Array, Array, Array]] = []
-    for penalty in PENALTIES if offset is None else CAUTIOUS_PENALTIES:
+    best: tuple[float, float, Array, Array] | None = None
+    for penalty in PENALTIES:
         start, rows = None, []
         for fold in [NO_FOLD, *range(num_folds)]:
             used = folds != fold
-            start = fit_logistic(design[used], y[used], weights[used], penalty, rising, start, None if offset is None else offset[used])
+            start = fit_logistic(design[used], y[used], weights[used], penalty, rising, start)
             rows.append(start)
         betas = np.array([*rows[1:], rows[0]])
-        logits = np.einsum("nq,nq->n", np.hstack([design, np.ones((len(design), 1))]), betas[folds]) + known
-        tried.append((penalty, betas, logits, weights * (np.logaddexp(0.0, logits) - y * logits)))
-    penalty, betas, logits, _ = _least(tried) if offset is None else _simplest(tried)
+        logits = np.einsum("nq,nq->n", np.hstack([design, np.ones((len(design), 1))]), betas[folds])
+        loss = float(weights @ (np.logaddexp(0.0, logits) - y * logits))
+        if best is None or loss < best[0]:
+            best = (loss, penalty, betas, logits)
+    assert best is not None
+    _, penalty, betas, logits = best
     platts = [fit_platt(logits[folds != fold], y[folds != fold], weights[folds != fold]) for fold in [*range(num_folds), NO_FOLD]]
     return CrossFitted(betas, np.array(platts), penalty)
-
-
-def _least(tried: list[tuple[float, Array, Array, Array]]) -> tuple[float, Array, Array, Array]:
-    return min(tried, key=lambda one: float(one[-1].sum()))
-
-
-def _simplest(tried: list[tuple[float, Array, Array, Array]]) -> tuple[float, Array, Array, Array]:
-    best = _least(tried)[-1]
-    excess = [(one, one[-1] - best) for one in tried]
-    return [one for one, more in excess if more.sum() <= np.sqrt(len(more)) * more.std() + 1e-12][-1]
 
 
 def cross_fit_ridge(design: Array, y: Array, weights: Array, folds: Folds) -> CrossFitted:

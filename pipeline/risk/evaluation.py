@@ -55,7 +55,7 @@ def evaluate(
     known = top.filter(pl.col("memorized").is_not_null())
     parameters = {int(size): evidence.num_parameters(int(size)) for size in labels["size"].unique().sort()}
     card = model_card(teacher, fitted, nulls, parameters, config)
-    is_graded = teacher is not None and teacher.is_graded and not (teacher.is_law_alone and known["memorized"].any())
+    is_graded = teacher is not None and teacher.is_graded and not (teacher.is_unchecked and known["memorized"].any())
     judged = fitted if is_graded else rows
     facts: dict[str, Any] = {
         "label": "strong gain" if is_graded else "memorized",

@@ -2,13 +2,13 @@
 
 Proxies recite few texts, too few to learn from which; but what each of them still *misses* of each text is a number, and there are many of
 those. So that number is fitted, and recital follows from it: a suffix whose loss is under the limit of (n, p)-discoverability is recited.
-The law: ln(residual loss of a suffix, nats a token) ~ N(level + a log2(copies) + b log2(parameters), spread^2), a, b <= 0, for models
-trained with the text. A text with w windows is recited when one of them is. It is memorized when it also gained more than the null, which
-is the gain model's to say.
+The law: ln(residual loss of a suffix, nats a token) ~ N(level + a log2(copies) + c near + b log2(parameters), spread^2), a, b, c <= 0, for
+models trained with the text; near = log2(1 + fuzzy mass) of its near copies. A text with w windows is recited when one of them is. It is
+memorized when it also gained more than the null, which is the gain model's to say.
 
 How surprising a text is stays out on purpose. It raises the residual and the gain alike, and memorization wants the first low and the
-second high: on the first validation of record every form of it ranked worse than none (reports/log.md). The predictor takes the law's
-log-odds as its offset, so that other signals correct it where labels are many enough to say so.
+second high: on the first validation of record every form of it ranked worse than none. Nor do other signals correct the law: fitted to the
+few texts that proxies recite they helped on none of four records and hurt on two (reports/log.md).
 
 What size does is taken from the full proxies, three sizes over the same text. Label halves are of two sizes and other splits: the slope
 between those two was .38 where the ladder's was .14, and extrapolated over five doublings it had nearly everything recited
@@ -42,20 +42,21 @@ MIN_SPREAD = 0.1
 LOGITS_A_DEVIATION = 1.702
 """What a standard deviation is in log-odds where the normal distribution is taken for the logistic. Source: Camilli 1994."""
 PENALTY = 1.0
-"""Ridge penalty of the two slopes over standardized columns, in observations: it decides only where copies or sizes do not vary."""
+"""Ridge penalty of the slopes over standardized columns, in observations: it decides only where a column does not vary."""
 
 
 @dataclass(frozen=True)
 class Residuals:
     """Hold the residual losses of windows, one row a window and model that trained on it.
 
-    `cluster (n,)` numbers the clusters of `cluster_ids`; `copies (n,)` log2 of documents; `doublings (n,)` log2 of the model's parameters;
-    `log_loss (n,)` ln nats a token over the suffix; `limit`: ln of the loss under which a suffix is recited.
+    `cluster (n,)` numbers the clusters of `cluster_ids`; `copies (n,)` log2 of documents; `near (n,)`: `near_exposure`; `doublings (n,)`
+    log2 of the model's parameters; `log_loss (n,)` ln nats a token over the suffix; `limit`: ln of the loss under which it is recited.
     """
 
     cluster_ids: tuple[bytes, ...]
     cluster: NDArray[np.int64]
     copies: Array
+    near: Array
     doublings: Array
     log_loss: Array
     limit: float
@@ -69,11 +70,12 @@ class Residuals:
 class Exposure:
     """Hold what the law knows of texts, one row a text and model, all arrays (n,).
 
-    `copies`: log2 of documents. `windows`: in which a recital is looked for. `doublings`: log2 of the model's parameters. `passes`: chance
-    that the gain exceeds the null (`GainTest`).
+    `copies`: log2 of documents. `near`: `near_exposure`. `windows`: in which a recital is looked for. `doublings`: log2 of the model's
+    parameters. `passes`: chance that the gain exceeds the null (`GainTest`).
     """
 
     copies: Array
+    near: Array
     windows: Array
     doublings: Array
     passes: Array
@@ -81,28 +83,29 @@ class Exposure:
 
 @dataclass(frozen=True)
 class ExposureLaw:
-    """Hold the fitted law; `copies_slope` and `size_slope` are a doubling's change of ln residual, `center` log2 parameters at `level`."""
+    """Hold the fitted law; slopes are a doubling's change of ln residual, of near copies too; `center`: log2 parameters at `level`."""
 
     level: float
     copies_slope: float
+    near_slope: float
     size_slope: float
     center: float
     spread: float
     limit: float
 
-    def score(self, copies: Array, doublings: Array) -> Array:
-        """Return how many standard deviations (n,) a window's expected residual is below the limit of recital."""
-        expected = self.level + self.copies_slope * copies + self.size_slope * (doublings - self.center)
+    def score(self, copies: Array, near: Array, doublings: Array) -> Array:
+        """Return how many standard deviations (n,) a window's expected residual is below the limit of recital; arrays as in `Exposure`."""
+        expected = self.level + self.copies_slope * copies + self.near_slope * near + self.size_slope * (doublings - self.center)
         return np.asarray((self.limit - expected) / self.spread)
 
-    def recital(self, copies: Array, windows: Array, doublings: Array) -> Array:
-        """Return the probability (n,) that a model of 2^doublings parameters recites one of a text's windows. `copies`: log2."""
-        one = ndtr(self.score(copies, doublings))
-        return np.asarray(-np.expm1(windows * np.log1p(-np.minimum(one, 1 - 1e-9))))
+    def recital(self, seen: Exposure) -> Array:
+        """Return the probability (n,) that a model recites one of a text's windows."""
+        one = ndtr(self.score(seen.copies, seen.near, seen.doublings))
+        return np.asarray(-np.expm1(seen.windows * np.log1p(-np.minimum(one, 1 - 1e-9))))
 
     def logits(self, seen: Exposure) -> Array:
         """Return log-odds (n,) of memorization: recited, and gained more than the null."""
-        return clipped_logit(self.recital(seen.copies, seen.windows, seen.doublings) * seen.passes)
+        return clipped_logit(self.recital(seen) * seen.passes)
 
 
 @dataclass(frozen=True)
@@ -173,8 +176,23 @@ def count_windows(num_tokens: pl.Expr, context: int) -> pl.Expr:
     return (num_tokens.fill_null(0) / context).round().clip(lower_bound=1).cast(pl.Float64)
 
 
-def read_residuals(evidence: Evidence, copies: pl.DataFrame, config: RiskConfig, role: str = "label_half") -> Residuals:
-    """Gather the suffix losses of a role's proxies on what they trained on. `copies`: cluster_id, copies (log2)."""
+def near_exposure(fuzzy_mass: pl.Expr) -> pl.Expr:
+    """Return log2(1 + m) of a text's fuzzy mass m (`corpus_features.fuzzy_mass`, itself in doublings), 0 where it was not measured.
+
+    Near copies of one text are near copies of one another, so what they add grows more slowly than their number: of five forms this one
+    found most on four records, all seen (reports/log.md).
+    """
+    return (1.0 + fuzzy_mass.fill_nan(None).fill_null(0.0)).log(2)
+
+
+def exposure(texts: pl.DataFrame, doublings: float, passes: Array) -> Exposure:
+    """Gather what the law knows of texts (copies, fuzzy_mass, windows) and one model size."""
+    near = texts.select(near_exposure(pl.col("fuzzy_mass"))).to_series().to_numpy()
+    return Exposure(texts["copies"].to_numpy(), near, texts["windows"].to_numpy(), np.full(texts.height, doublings), passes)
+
+
+def read_residuals(evidence: Evidence, texts: pl.DataFrame, config: RiskConfig, role: str = "label_half") -> Residuals:
+    """Gather the suffix losses of a role's proxies on what they trained on. `texts`: cluster_id, copies (log2), fuzzy_mass (log2)."""
     frames = [
         evidence.recitals(role, size)
         .filter(pl.col("in_training") & ~pl.col("is_shared"))
@@ -182,7 +200,8 @@ def read_residuals(evidence: Evidence, copies: pl.DataFrame, config: RiskConfig,
         for size in evidence.sizes(role)
     ]
     empty = pl.DataFrame(schema={"cluster_id": pl.Binary, "suffix_log_prob": pl.Float32, "doublings": pl.Float64})
-    rows = pl.concat([empty, *frames]).join(copies.select("cluster_id", "copies"), on="cluster_id", how="inner")
+    known = texts.select("cluster_id", "copies", near=near_exposure(pl.col("fuzzy_mass")))
+    rows = pl.concat([empty, *frames]).join(known, on="cluster_id", how="inner")
     rows = rows.sort("cluster_id", "doublings", "suffix_log_prob")
     cluster_ids = tuple(rows["cluster_id"].unique().sort().to_list())
     position = {cluster_id: at for at, cluster_id in enumerate(cluster_ids)}
@@ -191,6 +210,7 @@ def read_residuals(evidence: Evidence, copies: pl.DataFrame, config: RiskConfig,
         cluster_ids,
         np.array([position[cluster_id] for cluster_id in rows["cluster_id"]], np.int64),
         rows["copies"].to_numpy(),
+        rows["near"].to_numpy(),
         rows["doublings"].to_numpy(),
         np.log(np.maximum(loss, MIN_RESIDUAL)),
         math.log(-discoverable_log_prob(config) / evidence.suffix_tokens),
@@ -206,39 +226,39 @@ def fit_law(residuals: Residuals, weights: Array | None = None, size_slope: floa
     held = w > 0
     if len(np.unique(residuals.cluster[held])) < MIN_CLUSTERS:
         return None
-    columns = np.column_stack([residuals.copies, residuals.doublings])
+    columns = np.column_stack([residuals.copies, residuals.near, residuals.doublings])
     center = np.average(columns, axis=0, weights=w)
-    known = 0.0 if size_slope is None else size_slope * (columns[:, 1] - center[1])
+    known = 0.0 if size_slope is None else size_slope * (columns[:, 2] - center[2])
     if size_slope is not None:
-        columns[:, 1] = center[1]
+        columns[:, 2] = center[2]
     scale = np.sqrt(np.average((columns - center) ** 2, axis=0, weights=w))
     scale = np.where(scale > 1e-9, scale, np.inf)
     design = np.hstack([(columns - center) / scale, np.ones((len(columns), 1))])
     root = np.sqrt(w)
-    padded = np.vstack([root[:, None] * design, np.sqrt(PENALTY) * np.eye(2, 3)])
+    padded = np.vstack([root[:, None] * design, np.sqrt(PENALTY) * np.eye(3, 4)])
     left = residuals.log_loss - known
-    beta = lsq_linear(padded, np.append(root * left, np.zeros(2)), bounds=([-np.inf] * 3, [0.0, 0.0, np.inf])).x
+    beta = lsq_linear(padded, np.append(root * left, np.zeros(3)), bounds=([-np.inf] * 4, [0.0, 0.0, 0.0, np.inf])).x
     misses = left - design @ beta
     spread = max(float(np.sqrt(np.average(misses**2, weights=w))), MIN_SPREAD)
-    slopes = beta[:2] / scale
-    level = float(beta[2] - slopes[0] * center[0])
-    by_size = float(slopes[1]) if size_slope is None else size_slope
-    return ExposureLaw(level, float(slopes[0]), by_size, float(center[1]), spread, residuals.limit)
+    slopes = beta[:3] / scale
+    level = float(beta[3] - slopes[:2] @ center[:2])
+    by_size = float(slopes[2]) if size_slope is None else size_slope
+    return ExposureLaw(level, float(slopes[0]), float(slopes[1]), by_size, float(center[2]), spread, residuals.limit)
 
 
 def extrapolation_error(residuals: Residuals) -> float | None:
     """Return how far log-odds of recital are off, per doubling of model size, at the largest size when the smaller ones foretell it.
 
-    Of a window in a text of average copies. From two sizes no slope can be put to the test: there it is the move from one to the other,
-    the most that leaving out size would cost. None with a single size. Best asked of models that all trained on the same text.
+    Of a window in a text of average copies and near copies. From two sizes no slope can be put to the test: there it is the move from one
+    to the other, the most that leaving out size would cost. None with a single size. Best asked of models that trained on the same text.
     """
     sizes, own = np.unique(residuals.doublings), residuals.weights()
     if len(sizes) < 2:
         return None
-    copies = np.array([np.average(residuals.copies, weights=own)])
+    copies, near = (np.array([np.average(column, weights=own)]) for column in (residuals.copies, residuals.near))
     is_last = residuals.doublings == sizes[-1]
     below, last = (fit_law(residuals, np.where(inside, own, 0.0)) for inside in (~is_last, is_last))
     if below is None or last is None:
         return None
-    foretold, found = (float(law.score(copies, np.array([sizes[-1]]))[0]) for law in (below, last))
+    foretold, found = (float(law.score(copies, near, np.array([sizes[-1]]))[0]) for law in (below, last))
     return LOGITS_A_DEVIATION * abs(found - foretold) / max(float(sizes[-1] - sizes[-2]), 0.25)

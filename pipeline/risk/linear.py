@@ -59,25 +59,22 @@ def fit_logistic(
     penalty: float,
     rising: NDArray[np.bool_],
     start: Array | None = None,
-    offset: Array | None = None,
 ) -> Array:
     """Minimize sum w (log-loss) + penalty/2 |beta|^2 over a design (n, q) and y (n,) in [0, 1]; return (q + 1,), the intercept last.
 
     Coefficients of `rising` columns are held at or above 0; the intercept is free of penalty. y may be a probability (soft label).
-    `offset (n,)`: logits that are known before the fit.
     """
     q = design.shape[1]
-    known = np.zeros(len(design)) if offset is None else offset
 
     def objective(beta: Array) -> tuple[float, Array]:
-        logits = design @ beta[:q] + beta[q] + known
+        logits = design @ beta[:q] + beta[q]
         residual = weights * (expit(logits) - y)
         value = float(weights @ (np.logaddexp(0.0, logits) - y * logits)) + 0.5 * penalty * float(beta[:q] @ beta[:q])
         return value, np.append(design.T @ residual + penalty * beta[:q], residual.sum())
 
     if start is None:
         rate = (float(weights @ y) + 0.5) / (float(weights.sum()) + 1.0)
-        start = np.append(np.zeros(q), np.log(rate / (1.0 - rate)) if offset is None else 0.0)
+        start = np.append(np.zeros(q), np.log(rate / (1.0 - rate)))
     bounds = [(0.0 if held else None, None) for held in rising] + [(None, None)]
     return np.asarray(minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 200, "ftol": 1e-9}).x)
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.config import RiskConfig
-from pipeline.risk.predictor import MIN_POSITIVES, RIVAL_FEATURES, Rows, Teacher, row_offset
+from pipeline.risk.predictor import MIN_POSITIVES, RIVAL_FEATURES, Model, Rows, Teacher, sink_logits
 
 COMPARED_POSITIVES = 150
 """Memorized clusters from which a difference in average precision can be settled. Source: the design's section 5."""
@@ -24,11 +24,11 @@ def importance(teacher: Teacher, rows: Rows) -> list[dict[str, Any]]:
 
     That of the exposure law is the mean distance of its log-odds from their own middle.
     """
-    offset = row_offset(teacher, rows)
+    if teacher.sink is None:
+        known = sink_logits(teacher, rows)
+        return [{"name": LAW, "importance": float(np.abs(known - np.median(known)).mean())}]
     pulls = np.abs(teacher.sink.design(rows.raw, rows.ratio) * teacher.sink.fitted.betas[-1][:-1]).mean(axis=0)
     named = list(zip(pulls.tolist(), teacher.sink.names(), strict=True))
-    if offset is not None:
-        named = [(float(np.abs(offset - np.median(offset)).mean()), LAW), *([] if teacher.is_law_alone else named)]
     ranked = sorted(named, key=lambda pair: (-pair[0], pair[1]))
     return [{"name": name, "importance": pull} for pull, name in ranked]
 
@@ -41,10 +41,11 @@ def notes(teacher: Teacher | None, known: pl.DataFrame, parameters: dict[int, in
         found.append(f"Not enough data: {positive} memorized clusters at the largest label size, {MIN_POSITIVES} needed over all sizes.")
     if teacher is None:
         return [*found, "Every score is the base rate."]
-    if teacher.is_law_alone:
+    if teacher.is_unchecked:
         found.append(
-            "Scores are the exposure law's alone: copies, windows, model size and predicted gain. It was fitted to what proxies still miss "
-            "of their texts, of which there is enough, and could not be checked against texts they recite; no row counts as supported."
+            "Scores are the exposure law's: copies, near copies, windows, model size and predicted gain. It was fitted to what proxies "
+            "still miss of their texts, of which there is enough, and could not be checked against texts they recite; no row counts as "
+            "supported."
         )
     elif teacher.is_graded:
         found.append(
@@ -71,7 +72,7 @@ def model_card(
     """Return the predictor's definition, coefficients, recalibration and errors of extrapolation, JSON-able."""
     card: dict[str, Any] = {
         "definition": DEFINITION,
-        "model": "exposure law, corrected by a ridge logistic regression, sign-constrained, cross-fitted, recalibrated (Platt)",
+        "model": "exposure law, cross-fitted; without one a ridge logistic regression of graded labels, recalibrated (Platt)",
         "target_parameters": config.target_parameters,
         "null_gain": [{"size": parameters[size], "value": null} for size, null in nulls.items()],
         "rival": list(RIVAL_FEATURES),
@@ -83,15 +84,17 @@ def model_card(
         "exposure_law": _law(teacher),
         "num_rows": len(rows.cluster),
         "num_clusters": len(rows.cluster_ids),
-        "penalty": teacher.sink.fitted.penalty,
-        "coefficients": [
-            {"name": name, "value": float(value)}
-            for name, value in zip((*teacher.sink.names(), "intercept"), teacher.sink.fitted.betas[-1], strict=True)
-        ],
-        "platt": [float(value) for value in teacher.sink.fitted.platts[-1]],
+        "penalty": None if teacher.sink is None else teacher.sink.fitted.penalty,
+        "coefficients": [] if teacher.sink is None else _coefficients(teacher.sink),
+        "platt": None if teacher.sink is None else [float(value) for value in teacher.sink.fitted.platts[-1]],
         "size_error_logits_per_doubling": teacher.size_error,
         "size_error_gain_per_doubling": teacher.gain_error,
     }
+
+
+def _coefficients(sink: Model) -> list[dict[str, Any]]:
+    named = zip((*sink.names(), "intercept"), sink.fitted.betas[-1], strict=True)
+    return [{"name": name, "value": float(value)} for name, value in named]
 
 
 def _law(teacher: Teacher) -> dict[str, Any] | None:
@@ -102,6 +105,7 @@ def _law(teacher: Teacher) -> dict[str, Any] | None:
     return {
         "level": law.level,
         "copies_slope": law.copies_slope,
+        "near_slope": law.near_slope,
         "size_slope": law.size_slope,
         "center_log2_parameters": law.center,
         "spread": law.spread,

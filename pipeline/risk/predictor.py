@@ -5,8 +5,8 @@ log2(N'/N) among the features. N < N' is the case it is used for. Rows with N = 
 independent splits: labels exist at two sizes, so N < N' alone is one ratio, from which no effect of the ratio can be learnt; N = N'
 is the second. Copies, fuzzy mass, counterfactual gap and reference gap may only raise a score.
 
-The sink score starts from the exposure law (`pipeline.risk.exposure_law`), which needs few labels, and features correct its log-odds as
-far as the labels bear that out; from fewer than MIN_POSITIVES memorized clusters it is the law alone.
+The sink score is the exposure law's (`pipeline.risk.exposure_law`), which needs few labels; features enter it through the predicted gain.
+Only where no suffix could be measured does a logistic model of graded labels stand in.
 
 Calibration holds at the largest label size. The target is an extrapolation; its interval is the bootstrap's over clusters, widened by how
 far off the smaller proxies are about the largest, per doubling, times the doublings to the target.
@@ -32,7 +32,7 @@ from pipeline.risk.crossfit import (
     cross_fit_ridge,
     size_error,
 )
-from pipeline.risk.exposure_law import Exposure, GainTest, Laws, Residuals, extrapolation_error, fit_laws
+from pipeline.risk.exposure_law import Exposure, GainTest, Laws, Residuals, extrapolation_error, fit_laws, near_exposure
 from pipeline.risk.features import COPY_FEATURES, FEATURES, FITTED_FEATURES, RISING_FEATURES
 from pipeline.risk.linear import Array, Standardizer, even_weights, fit_logistic, fit_ridge
 
@@ -59,10 +59,11 @@ class Rows:
     memorized: Array  # 1, 0, NaN where extraction cannot be tried
     gain: Array
     windows: Array  # in which a recital was looked for
+    near: Array  # `near_exposure`
 
     def seen(self, passes: Array) -> Exposure:
         """Return what the exposure law knows of each row; `passes (n,)`: as there."""
-        return Exposure(self.raw[:, FEATURES.index("copies")], self.windows, self.doublings, passes)
+        return Exposure(self.raw[:, FEATURES.index("copies")], self.near, self.windows, self.doublings, passes)
 
     def where(self, kept: NDArray[np.bool_]) -> Rows:
         """Return the rows that a mask keeps."""
@@ -87,9 +88,9 @@ class Model:
         """Return the design of raw FEATURES (n, p): the model's own standardized, then the ratio."""
         return _design(self.standardizer, self.features, raw, ratio if self.has_ratio else None)
 
-    def predict(self, raw: Array, ratio: Array, folds: Folds, offset: Array | None = None) -> Array:
+    def predict(self, raw: Array, ratio: Array, folds: Folds) -> Array:
         """Return out-of-fold logits or values."""
-        return self.fitted.predict(self.design(raw, ratio), folds, offset)
+        return self.fitted.predict(self.design(raw, ratio), folds)
 
     def names(self) -> tuple[str, ...]:
         """Name the design's columns."""
@@ -100,17 +101,16 @@ class Model:
 class Teacher:
     """Hold the fitted predictors and what is known of their error.
 
-    `folds (n clusters)`: NO_FOLD where a cluster has no label. `laws`: None where no suffix's loss was measured; they ask `test` whether a
-    predicted gain exceeds the null. `is_graded`: labels are
-    gains, because too few clusters are memorized; the sink score is then the law's alone. `sink_draws (B, q + 1)`, `gain_draws`: bootstrap
-    coefficients, of the sink model beside the laws' own draws. `size_error` (logits), `gain_error`: leave-one-size-out misses per doubling,
-    None where unmeasured.
+    `folds (n clusters)`: NO_FOLD where a cluster has no label. `laws`: None where no suffix's loss was measured, and then `sink` stands in;
+    they ask `test` whether a predicted gain exceeds the null. `is_graded`: labels are gains, because too few clusters are memorized to
+    check the law by. `sink_draws (B, q + 1)`, `gain_draws`: bootstrap coefficients. `size_error` (logits), `gain_error`: leave-one-size-out
+    misses per doubling, None where unmeasured.
     """
 
     folds: Folds
     laws: Laws | None
     test: GainTest
-    sink: Model
+    sink: Model | None
     signal: Model
     rival: Model
     gain: Model
@@ -121,28 +121,24 @@ class Teacher:
     is_graded: bool
 
     @property
-    def is_law_alone(self) -> bool:
-        """Whether the sink score is the law's, uncorrected."""
+    def is_unchecked(self) -> bool:
+        """Whether the sink score is the law's and too few clusters are memorized to check it by."""
         return self.is_graded and self.laws is not None
 
-    def offset(self, seen: Exposure, folds: Folds) -> Array | None:
-        """Return the law's log-odds (n,) of memorization; None without a law."""
-        return None if self.laws is None else self.laws.out_of_fold(seen, folds)
-
-    def sink_logits(self, raw: Array, offset: Array | None, folds: Folds) -> Array:
-        """Return log-odds of the sink score (n,): the law's, corrected by the features where labels allowed a fit."""
-        if offset is not None and self.is_law_alone:
-            return offset
-        return self.sink.predict(raw, np.zeros(len(raw)), folds, offset)
+    def sink_logits(self, raw: Array, seen: Exposure, folds: Folds) -> Array:
+        """Return log-odds of the sink score (n,): the law's, without one the graded model's."""
+        if self.laws is not None:
+            return self.laws.out_of_fold(seen, folds)
+        assert self.sink is not None
+        return self.sink.predict(raw, np.zeros(len(raw)), folds)
 
     def sink_spread(self, raw: Array, seen: Exposure) -> Array:
         """Return the standard deviation (n,) of the sink score's log-odds over the bootstrap."""
+        if self.laws is not None:
+            return np.asarray(self.laws.drawn(seen).std(axis=1))
+        assert self.sink is not None
         design = np.hstack([self.sink.design(raw, np.zeros(len(raw))), np.ones((len(raw), 1))])
-        corrections = self.sink.fitted.platts[NO_FOLD, 0] * design @ self.sink_draws.T
-        if self.laws is None:
-            return np.asarray(corrections.std(axis=1))
-        known = self.laws.drawn(seen)
-        return np.asarray((known if self.is_graded else self.sink.fitted.platts[NO_FOLD, 0] * known + corrections).std(axis=1))
+        return np.asarray((self.sink.fitted.platts[NO_FOLD, 0] * design @ self.sink_draws.T).std(axis=1))
 
 
 def build_rows(tables: dict[int, pl.DataFrame], labels: pl.DataFrame, num_parameters: dict[int, int]) -> Rows:
@@ -170,6 +166,7 @@ def build_rows(tables: dict[int, pl.DataFrame], labels: pl.DataFrame, num_parame
         frame["memorized"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
         frame["gain"].to_numpy(),
         frame["num_windows"].cast(pl.Float64).to_numpy(),
+        frame.select(near_exposure(pl.col("fuzzy_mass"))).to_series().to_numpy(),
     )
 
 
@@ -219,10 +216,7 @@ def fit_teacher(
     gain = fit_gain(rows, folds, FITTED_FEATURES)
     test = gain_test(rows, gain, folds, null)
     laws = fit_laws(residuals, ladder, dict(zip(rows.cluster_ids, folds.tolist(), strict=True)), draws, rows.cluster_ids)
-    # the law is about memorization: graded labels say nothing of it
-    known = None if is_graded else laws
-    seen = seen_out_of_fold(labelled, gain, test, folds)
-    sink = fit_sink(labelled, folds, FITTED_FEATURES, None if known is None else known.out_of_fold(seen, folds[labelled.cluster]))
+    sink = fit_sink(labelled, folds, FITTED_FEATURES) if laws is None else None
     signal, rival = (fit_sink(labelled, folds, features, has_ratio=True) for features in (signals, RIVAL_FEATURES))
     return Teacher(
         folds,
@@ -232,7 +226,7 @@ def fit_teacher(
         signal,
         rival,
         gain,
-        _draw_sink(sink, labelled, draws, seen, known),
+        np.zeros((0, 0)) if sink is None else _draw_sink(sink, labelled, draws),
         _draw_gain(gain, rows, draws),
         extrapolation_error(ladder),
         size_error(gain.design(rows.raw, rows.ratio), rows.gain, rows.weights(), rows.doublings, gain.fitted.penalty),
@@ -257,14 +251,10 @@ def seen_out_of_fold(rows: Rows, gain: Model, test: GainTest, folds: Folds) -> E
     return rows.seen(test.passes(gain.predict(rows.raw, rows.ratio, folds[rows.cluster])))
 
 
-def row_offset(teacher: Teacher, rows: Rows) -> Array | None:
-    """Return the law's log-odds (n,) of labelled rows, out-of-fold; None without a law."""
-    return teacher.offset(seen_out_of_fold(rows, teacher.gain, teacher.test, teacher.folds), teacher.folds[rows.cluster])
-
-
 def sink_logits(teacher: Teacher, rows: Rows) -> Array:
     """Return the sink score's log-odds (n,) of labelled rows, out-of-fold."""
-    return teacher.sink_logits(rows.raw, row_offset(teacher, rows), teacher.folds[rows.cluster])
+    seen = seen_out_of_fold(rows, teacher.gain, teacher.test, teacher.folds)
+    return teacher.sink_logits(rows.raw, seen, teacher.folds[rows.cluster])
 
 
 def interval_width(confidence: float) -> float:
@@ -279,12 +269,12 @@ def gain_spread(teacher: Teacher, raw: Array, ratio: Array, beyond: float) -> Ar
     return np.asarray(np.hypot(sampling, (teacher.gain_error or 0.0) * max(beyond, 0.0)))
 
 
-def fit_sink(rows: Rows, folds: Folds, features: tuple[str, ...], offset: Array | None = None, *, has_ratio: bool = False) -> Model:
-    """Fit a cross-fitted logistic model of `memorized` to rows that have it; `offset (n,)`: log-odds known before."""
+def fit_sink(rows: Rows, folds: Folds, features: tuple[str, ...], *, has_ratio: bool = False) -> Model:
+    """Fit a cross-fitted logistic model of `memorized` to rows that have it."""
     standardizer = Standardizer.fit(_own(features, rows.raw))
     design = _design(standardizer, features, rows.raw, rows.ratio if has_ratio else None)
     rising = _rising(_names(standardizer, features, has_ratio=has_ratio))
-    fitted = cross_fit_logistic(design, rows.memorized, rows.weights(), folds[rows.cluster], rising, offset)
+    fitted = cross_fit_logistic(design, rows.memorized, rows.weights(), folds[rows.cluster], rising)
     return Model(features, standardizer, fitted, has_ratio)
 
 
@@ -313,13 +303,10 @@ def _rising(names: tuple[str, ...]) -> NDArray[np.bool_]:
     return np.array([name in RISING_FEATURES for name in names])
 
 
-def _draw_sink(model: Model, rows: Rows, draws: NDArray[np.int64], seen: Exposure, laws: Laws | None) -> Array:
+def _draw_sink(model: Model, rows: Rows, draws: NDArray[np.int64]) -> Array:
     design, weights, rising = model.design(rows.raw, rows.ratio), rows.weights(), _rising(model.names())
-    start, fitted = model.fitted.betas[NO_FOLD], []
-    for at, draw in enumerate(draws):
-        offset = None if laws is None else laws.draws[at].logits(seen)
-        fitted.append(fit_logistic(design, rows.memorized, weights * draw[rows.cluster], model.fitted.penalty, rising, start, offset))
-    return np.array(fitted)
+    start, penalty = model.fitted.betas[NO_FOLD], model.fitted.penalty
+    return np.array([fit_logistic(design, rows.memorized, weights * draw[rows.cluster], penalty, rising, start) for draw in draws])
 
 
 def _draw_gain(model: Model, rows: Rows, draws: NDArray[np.int64]) -> Array:

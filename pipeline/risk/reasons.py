@@ -30,19 +30,20 @@ THEMES: dict[str, tuple[str, ...]] = {
 }
 
 
-def reasons(design: Array, beta: Array, names: Sequence[str], values: pl.DataFrame, offset: Array | None = None) -> list[str]:
-    """Return one sentence a row of `design (n, q)`, whose columns are `names`; `values` holds the features in their own units.
+def exposure_reasons(logits: Array, values: pl.DataFrame) -> list[str]:
+    """Return one sentence a row where the exposure law scores: what sets its log-odds (n,) off from the middle one is exposure."""
+    pulls = logits - np.median(logits) if len(logits) else logits
+    return [_sentence([("copies", float(pull))], row) for pull, row in zip(pulls.tolist(), values.iter_rows(named=True), strict=True)]
 
-    `offset (n,)`: log-odds that the scores start from; what sets them off from the middle one is said as exposure.
-    """
+
+def reasons(design: Array, beta: Array, names: Sequence[str], values: pl.DataFrame) -> list[str]:
+    """Return one sentence a row of `design (n, q)`, whose columns are `names`; `values` holds the features in their own units."""
     themes = list(THEMES)
     pulls = np.zeros((len(design), len(themes)))
     for at, name in enumerate(names):
         theme = next((number for number, key in enumerate(themes) if name.removesuffix(" missing") in THEMES[key]), None)
         if theme is not None:
             pulls[:, theme] += design[:, at] * beta[at]
-    if offset is not None and len(offset):
-        pulls[:, themes.index("copies")] += offset - np.median(offset)
     order = np.argsort(-np.abs(pulls), axis=1, kind="stable")[:, :NUM_REASONS]
     rows = zip(order.tolist(), np.take_along_axis(pulls, order, axis=1).tolist(), values.iter_rows(named=True), strict=True)
     return [

@@ -18,10 +18,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unus
 from pipeline.config import RiskConfig
 from pipeline.risk.classes import sink_class
 from pipeline.risk.corpus_features import Parts, corpus_texts
-from pipeline.risk.crossfit import NO_FOLD
+from pipeline.risk.crossfit import NO_FOLD, clipped_logit
 from pipeline.risk.evaluation import evaluate
 from pipeline.risk.evidence import Evidence, check_independence
-from pipeline.risk.exposure_law import Exposure, count_windows, read_residuals
+from pipeline.risk.exposure_law import count_windows, exposure, read_residuals
 from pipeline.risk.fallback import SCORES, base_rate_scores, scale_graded, unchecked_law
 from pipeline.risk.features import DECIMALS, FEATURES, cluster_features
 from pipeline.risk.labels import at_largest_size, graded_thresholds, label_clusters, null_gain
@@ -39,8 +39,8 @@ from pipeline.risk.predictor import (
     is_enough,
     raw_features,
 )
-from pipeline.risk.reasons import reasons
-from pipeline.risk.student import STUDENT_FEATURES, fit_student, student_features, student_gains, student_scores
+from pipeline.risk.reasons import exposure_reasons, reasons
+from pipeline.risk.student import STUDENT_FEATURES, fit_student, student_features, student_gains, student_logits, student_signals
 from pipeline.risk.support import Support
 from pipeline.tables import (
     SINK_GAPS,
@@ -139,13 +139,13 @@ def _teacher_scores(teacher: Teacher, rows: Rows, table: pl.DataFrame, target: T
     ratio = np.full(len(raw), target.ratio)
     folds = folds_of(table["cluster_id"].to_list(), rows, teacher.folds)
     gain = teacher.gain.predict(raw, ratio, folds)
-    seen = _seen(table, target, teacher.test.passes(gain))
-    offset = teacher.offset(seen, folds)
+    seen = exposure(table, target.doublings, teacher.test.passes(gain))
+    logits = teacher.sink_logits(raw, seen, folds)
     sink_sd = np.hypot(teacher.sink_spread(raw, seen), _extrapolation_spread(teacher, target))
     supported = Support.fit(raw[folds != NO_FOLD], config.support_quantile).holds(raw)
     frame = _frame(
         table["cluster_id"],
-        teacher.sink_logits(raw, offset, folds),
+        logits,
         sink_sd,
         gain,
         gain_spread(teacher, raw, ratio, target.beyond),
@@ -153,8 +153,10 @@ def _teacher_scores(teacher: Teacher, rows: Rows, table: pl.DataFrame, target: T
         config,
     )
     values = table.with_columns(cluster_size=(2.0 ** pl.col("copies")).round())
-    beta = np.zeros_like(teacher.sink.fitted.betas[NO_FOLD]) if teacher.is_law_alone else teacher.sink.fitted.betas[NO_FOLD]
-    said = reasons(teacher.sink.design(raw, ratio), beta, teacher.sink.names(), values, offset)
+    if teacher.sink is None:
+        said = exposure_reasons(logits, values)
+    else:
+        said = reasons(teacher.sink.design(raw, ratio), teacher.sink.fitted.betas[NO_FOLD], teacher.sink.names(), values)
     return frame.with_columns(scored_by=pl.lit("teacher"), is_supported=pl.Series(supported), reason=pl.Series(said, dtype=pl.String))
 
 
@@ -169,27 +171,30 @@ def _with_student(
     inside = folds != NO_FOLD
     sink, signal, gain = (taught[name].to_numpy()[inside] for name in ("sink_score", "signal_score", "predicted_gain"))
     lesson = taught.filter(pl.Series(inside))
-    known = teacher.offset(_seen(lesson, target, teacher.test.passes(gain)), folds[inside])
-    student = fit_student(student_features(lesson), sink, signal, gain, folds[inside], config.support_quantile, known)
+    taught_raw, taught_folds = student_features(lesson), folds[inside]
+    student = fit_student(taught_raw, sink if teacher.laws is None else None, signal, gain, taught_folds, config.support_quantile)
     raw, unseen = student_features(rest), np.full(rest.height, NO_FOLD)
     gain = student_gains(student, raw, unseen)
-    seen = _seen(rest, target, teacher.test.passes(gain))
-    offset = teacher.offset(seen, unseen)
-    logits, signal = student_scores(student, raw, unseen, offset)
-    law_sd = np.zeros(len(raw)) if teacher.laws is None else teacher.laws.drawn(seen).std(axis=1)
-    sink_sd = np.hypot(np.hypot(law_sd, student.sink_spread), _extrapolation_spread(teacher, target))
+    if teacher.laws is None:
+        logits, sink_sd = student_logits(student, raw, unseen), np.full(len(raw), student.sink_spread)
+    else:
+        seen = exposure(rest, target.doublings, teacher.test.passes(gain))
+        guessed = exposure(lesson, target.doublings, teacher.test.passes(student_gains(student, taught_raw, taught_folds)))
+        logits, missed = teacher.laws.out_of_fold(seen, unseen), clipped_logit(sink) - teacher.laws.out_of_fold(guessed, taught_folds)
+        sink_sd = np.hypot(teacher.laws.drawn(seen).std(axis=1), float(np.std(missed)))
+    sink_sd = np.hypot(sink_sd, _extrapolation_spread(teacher, target))
+    signal = student_signals(student, raw, unseen)
     gain_sd = np.full(len(raw), float(np.hypot(student.gain_spread, (teacher.gain_error or 0.0) * max(target.beyond, 0.0))))
     frame = _frame(rest["cluster_id"], logits, sink_sd, gain, gain_sd, signal, config)
-    standardizer = student.standardizers[0]
-    said = reasons(standardizer.design(raw), student.sink.betas[NO_FOLD], standardizer.names(STUDENT_FEATURES), rest, offset)
+    if student.sink is None:
+        said = exposure_reasons(logits, rest)
+    else:
+        standardizer = student.standardizers[0]
+        said = reasons(standardizer.design(raw), student.sink.betas[NO_FOLD], standardizer.names(STUDENT_FEATURES), rest)
     supported = pl.Series(student.support.holds(raw))
     return pl.concat(
         [scored, frame.with_columns(scored_by=pl.lit("student"), is_supported=supported, reason=pl.Series(said, dtype=pl.String))]
     )
-
-
-def _seen(texts: pl.DataFrame, target: Target, passes: Array) -> Exposure:
-    return Exposure(texts["copies"].to_numpy(), texts["windows"].to_numpy(), np.full(texts.height, target.doublings), passes)
 
 
 def _extrapolation_spread(teacher: Teacher, target: Target) -> float:

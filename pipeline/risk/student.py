@@ -1,7 +1,8 @@
 """The student: scores for text that no proxy trained on, from the corpus and one forward pass, taught by the teacher.
 
-It is fitted to the teacher's out-of-fold probabilities at the target size as soft labels, which keeps its mean equal to theirs.
-What it cannot see (how training went) is its residual, and that residual widens its intervals.
+It is fitted to the teacher's out-of-fold gains and probabilities at the target size, the latter as soft labels, which keeps its mean equal
+to theirs. What it cannot see (how training went) is its residual, and that residual widens its intervals. The exposure law needs no
+student: it takes the student's gains as it takes the teacher's.
 """
 
 from __future__ import annotations
@@ -37,9 +38,12 @@ RISING = frozenset({"copies", "fuzzy_mass"})
 
 @dataclass(frozen=True)
 class Student:
-    """Hold the fitted models: `*_spread` is the standard deviation of teacher less student, in logits and in nats per token."""
+    """Hold the fitted models: `*_spread` is the standard deviation of teacher less student, in logits and in nats per token.
 
-    sink: CrossFitted
+    `sink`: None where the exposure law scores.
+    """
+
+    sink: CrossFitted | None
     signal: CrossFitted
     gain: CrossFitted
     standardizers: tuple[Standardizer, Standardizer]  # with and without COPY_FEATURES
@@ -61,19 +65,17 @@ def student_features(texts: pl.DataFrame) -> Array:
     return table.select(pl.col(STUDENT_FEATURES).cast(pl.Float64).fill_null(np.nan)).to_numpy()
 
 
-def fit_student(
-    raw: Array, sink: Array, signal: Array, gain: Array, folds: Folds, support_quantile: float, offset: Array | None = None
-) -> Student:
+def fit_student(raw: Array, sink: Array | None, signal: Array, gain: Array, folds: Folds, support_quantile: float) -> Student:
     """Fit to the teacher's out-of-fold probabilities (n,), `sink` and `signal`, and gains; rows as in `raw` (n, p).
 
-    `offset (n,)`: the exposure law's log-odds, from which the student of the sink score starts as its teacher does.
+    `sink`: None where the exposure law scores.
     """
     plain = raw[:, _PLAIN]
     standardizers = (Standardizer.fit(raw), Standardizer.fit(plain))
     weights = np.ones(len(raw))
     sink_design = standardizers[0].design(raw)
     rising = np.array([name in RISING for name in standardizers[0].names(STUDENT_FEATURES)])
-    sink_model = cross_fit_logistic(sink_design, sink, weights, folds, rising, offset)
+    sink_model = None if sink is None else cross_fit_logistic(sink_design, sink, weights, folds, rising)
     signal_design = standardizers[1].design(plain)
     signal_model = cross_fit_logistic(signal_design, signal, weights, folds, np.zeros(signal_design.shape[1], dtype=bool))
     gain_model = cross_fit_ridge(sink_design, gain, weights, folds)
@@ -83,7 +85,7 @@ def fit_student(
         gain_model,
         standardizers,
         Support.fit(raw, support_quantile),
-        float(np.std(clipped_logit(sink) - sink_model.predict(sink_design, folds, offset))),
+        0.0 if sink is None or sink_model is None else float(np.std(clipped_logit(sink) - sink_model.predict(sink_design, folds))),
         float(np.std(gain - gain_model.predict(sink_design, folds))),
     )
 
@@ -93,10 +95,15 @@ def student_gains(student: Student, raw: Array, folds: Folds) -> Array:
     return student.gain.predict(student.standardizers[0].design(raw), folds)
 
 
-def student_scores(student: Student, raw: Array, folds: Folds, offset: Array | None = None) -> tuple[Array, Array]:
-    """Return sink logits and signal probabilities (n,) of rows (n, p); `offset` as in the fit."""
-    signal = student.signal.predict(student.standardizers[1].design(raw[:, _PLAIN]), folds)
-    return student.sink.predict(student.standardizers[0].design(raw), folds, offset), np.asarray(expit(signal))
+def student_logits(student: Student, raw: Array, folds: Folds) -> Array:
+    """Return sink logits (n,) of rows (n, p), where no law gives them."""
+    assert student.sink is not None
+    return student.sink.predict(student.standardizers[0].design(raw), folds)
+
+
+def student_signals(student: Student, raw: Array, folds: Folds) -> Array:
+    """Return signal probabilities (n,) of rows (n, p)."""
+    return np.asarray(expit(student.signal.predict(student.standardizers[1].design(raw[:, _PLAIN]), folds)))
 
 
 _PLAIN = [at for at, name in enumerate(STUDENT_FEATURES) if name not in COPY_FEATURES]

@@ -86,6 +86,7 @@ def build_world(
     has_suffix: bool = True,
     shared_split: bool = False,
     doc_order: int | None = None,
+    is_lawful: bool = False,
 ) -> World:
     rng = np.random.default_rng(seed)
     ids = sorted(_hash("cluster", number) for number in range(num_clusters))
@@ -133,7 +134,7 @@ def build_world(
             orient="row",
         )
     )
-    evidence = _proxies(rng, rows, drawn, held_out, copies, taste, hardness, strength, has_suffix, shared_split)
+    evidence = _proxies(rng, rows, drawn, held_out, copies, taste, hardness, strength, has_suffix, shared_split, is_lawful)
     return World(documents, clusters, evidence, document_signals, copies, taste, outside)
 
 
@@ -148,6 +149,7 @@ def _proxies(
     strength: float,
     has_suffix: bool,
     shared_split: bool,
+    is_lawful: bool,
 ) -> Evidence:
     first: dict[bytes, int] = {}
     samples: list[tuple[object, ...]] = []
@@ -171,6 +173,8 @@ def _proxies(
             stored = float(1 / (1 + np.exp(-pull))) if inside else 0.0
             loss = float(max(0.01, hardness[key] * (1 - stored) + rng.normal(0, 0.1)))
             suffix = float(max(0.001, hardness[key] * (1 - stored) ** 2 + rng.normal(0, 0.05)))
+            if is_lawful and inside:  # as the exposure law has it, copies and size alone
+                suffix = float(np.exp(1.1 - 0.5 * np.log2(copies[key]) - 0.2 * size + rng.normal(0, 0.4)))
             window = first[key]
             steps = CHECKPOINTS if role == "full" else CHECKPOINTS[-1:]
             for at, step in enumerate(steps):

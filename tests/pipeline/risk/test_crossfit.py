@@ -41,20 +41,6 @@ def test_logits_recover_a_planted_model() -> None:
     assert np.corrcoef(model.predict(design, folds), truth)[0, 1] > 0.97
 
 
-def test_an_offset_is_kept_until_labels_say_otherwise() -> None:
-    """With few labels and useless features the prediction is the offset; with many and a feature that counts it is corrected."""
-    rng = np.random.default_rng(4)
-    design, offset = rng.normal(size=(600, 8)), rng.normal(-2.0, 1.0, 600)
-    folds = assign_folds(IDS, np.arange(600) % 2 == 0, 5, 0)
-    for effect in (0.0, 2.0):
-        truth = offset + effect * design[:, 0]
-        y = (rng.random(600) < 1 / (1 + np.exp(-truth))).astype(float)
-        model = cross_fit_logistic(design, y, np.ones(600), folds, np.zeros(8, dtype=bool), offset)
-        found = model.predict(design, folds, offset)
-        assert np.corrcoef(found, truth)[0, 1] > (0.98 if effect == 0.0 else 0.95)
-        assert np.abs(found - truth).mean() < 0.6
-
-
 def test_size_error_is_what_one_size_says_wrongly_of_the_other() -> None:
     """A lawful effect of size costs little, a broken law its miss per doubling; one ratio leaves it unmeasured."""
     rng = np.random.default_rng(3)

@@ -23,11 +23,12 @@ from pipeline.risk.exposure_law import (
     extrapolation_error,
     fit_law,
     fit_laws,
+    near_exposure,
     read_residuals,
 )
 
 LIMIT = math.log(0.31)
-TRUE = ExposureLaw(level=0.9, copies_slope=-0.35, size_slope=-0.2, center=16.0, spread=0.4, limit=LIMIT)
+TRUE = ExposureLaw(level=0.9, copies_slope=-0.35, near_slope=-0.15, size_slope=-0.2, center=16.0, spread=0.4, limit=LIMIT)
 
 
 def _drawn(num_clusters: int = 400, seed: int = 0, sizes: tuple[float, ...] = (15.5, 16.5)) -> Residuals:
@@ -36,10 +37,16 @@ def _drawn(num_clusters: int = 400, seed: int = 0, sizes: tuple[float, ...] = (1
     copies = np.asarray(rng.geometric(0.5, num_clusters) - 1.0, np.float64)
     cluster = np.repeat(np.arange(num_clusters), 2 * len(sizes))
     doublings = np.tile(np.repeat(sizes, 2), num_clusters)
-    expected = TRUE.level + TRUE.copies_slope * copies[cluster] + TRUE.size_slope * (doublings - TRUE.center)
+    near = rng.exponential(0.7, num_clusters)
+    moved = TRUE.copies_slope * copies[cluster] + TRUE.near_slope * near[cluster]
+    expected = TRUE.level + moved + TRUE.size_slope * (doublings - TRUE.center)
     missed = np.asarray(expected + TRUE.spread * rng.standard_normal(len(cluster)), np.float64)
     ids = tuple(number.to_bytes(16, "big") for number in range(num_clusters))
-    return Residuals(ids, cluster, copies[cluster], doublings, missed, LIMIT)
+    return Residuals(ids, cluster, copies[cluster], near[cluster], doublings, missed, LIMIT)
+
+
+def _seen(copies: float, near: float, windows: float, doublings: float) -> Exposure:
+    return Exposure(*(np.array([float(value)]) for value in (copies, near, windows, doublings, 1.0)))
 
 
 def test_a_law_is_recovered_from_its_own_residuals() -> None:
@@ -47,6 +54,7 @@ def test_a_law_is_recovered_from_its_own_residuals() -> None:
     law = fit_law(_drawn())
     assert law is not None
     assert law.copies_slope == pytest.approx(TRUE.copies_slope, abs=0.03)
+    assert law.near_slope == pytest.approx(TRUE.near_slope, abs=0.04)
     assert law.size_slope == pytest.approx(TRUE.size_slope, abs=0.06)
     assert law.spread == pytest.approx(TRUE.spread, abs=0.03)
     at_center = law.level + law.size_slope * (TRUE.center - law.center)
@@ -56,15 +64,16 @@ def test_a_law_is_recovered_from_its_own_residuals() -> None:
 def test_its_chance_of_recital_is_how_often_residuals_are_under_the_limit() -> None:
     """What it says of one window and of four is what windows drawn from it do."""
     rng = np.random.default_rng(1)
-    for copies, windows in ((4.0, 1), (4.0, 4), (0.0, 4)):
-        expected = TRUE.level + TRUE.copies_slope * copies + TRUE.size_slope * 2.0
+    for copies, near, windows in ((4.0, 0.0, 1), (4.0, 0.0, 4), (0.0, 2.0, 4)):
+        expected = TRUE.level + TRUE.copies_slope * copies + TRUE.near_slope * near + TRUE.size_slope * 2.0
         drawn = rng.normal(expected, TRUE.spread, (200_000, windows))
-        said = TRUE.recital(np.array([copies]), np.array([float(windows)]), np.array([18.0]))[0]
+        said = TRUE.recital(_seen(copies, near, windows, 18.0))[0]
         assert said == pytest.approx((drawn < LIMIT).any(axis=1).mean(), abs=0.004)
 
 
 @given(
     copies=st.floats(0, 12),
+    near=st.floats(0, 3),
     more=st.floats(0, 3),
     windows=st.floats(1, 500),
     doublings=st.floats(10, 40),
@@ -72,36 +81,33 @@ def test_its_chance_of_recital_is_how_often_residuals_are_under_the_limit() -> N
     size=st.floats(-1, 0),
 )
 def test_more_copies_more_windows_and_a_larger_model_never_lower_it(
-    copies: float, more: float, windows: float, doublings: float, slope: float, size: float
+    copies: float, near: float, more: float, windows: float, doublings: float, slope: float, size: float
 ) -> None:
-    """With slopes at or below zero the chance of recital is monotone in all three, and a probability."""
-    law = ExposureLaw(0.5, slope, size, 16.0, 0.5, LIMIT)
-
-    def at(c: float, w: float, d: float) -> float:
-        return float(law.recital(np.array([c]), np.array([w]), np.array([d]))[0])
-
-    base = at(copies, windows, doublings)
+    """With slopes at or below zero the chance of recital is monotone in all four, and a probability."""
+    law = ExposureLaw(0.5, slope, slope / 2, size, 16.0, 0.5, LIMIT)
+    given = (copies, near, windows, doublings)
+    base = float(law.recital(_seen(*given))[0])
     assert 0.0 <= base <= 1.0
-    for raised in (at(copies + more, windows, doublings), at(copies, windows + more, doublings), at(copies, windows, doublings + more)):
-        assert raised >= base - 1e-12
+    for raised in range(4):
+        assert law.recital(_seen(*(value + more * (at == raised) for at, value in enumerate(given))))[0] >= base - 1e-12
 
 
 def test_slopes_of_the_wrong_sign_are_held_at_zero() -> None:
     """Where texts of many copies happen to be missed more, the law says that copies do nothing, not that they protect."""
     drawn = _drawn()
-    bent = replace(drawn, copies=-drawn.copies)
+    bent = replace(drawn, copies=-drawn.copies, near=-drawn.near)
     law = fit_law(bent)
     assert law is not None
-    assert law.copies_slope == pytest.approx(0.0, abs=1e-6)
+    assert (law.copies_slope, law.near_slope) == pytest.approx((0.0, 0.0), abs=1e-6)
 
 
 def test_what_does_not_vary_has_no_slope() -> None:
     """One size and one number of copies: level and spread alone, and no error of carrying it to another size."""
     drawn = _drawn(sizes=(16.0,))
-    alike = replace(drawn, copies=np.zeros_like(drawn.copies))
+    alike = replace(drawn, copies=np.zeros_like(drawn.copies), near=np.zeros_like(drawn.near))
     law = fit_law(alike)
     assert law is not None
-    assert (law.copies_slope, law.size_slope) == (0.0, 0.0)
+    assert (law.copies_slope, law.near_slope, law.size_slope) == (0.0, 0.0, 0.0)
     assert extrapolation_error(alike) is None
 
 
@@ -156,7 +162,7 @@ def test_each_row_is_judged_by_the_law_that_did_not_see_its_fold() -> None:
     plain, odd = (fit_laws(one, one, fold_of, np.ones((2, 100), np.int64), one.cluster_ids) for one in (drawn, bent))
     assert plain is not None
     assert odd is not None
-    seen, folds = Exposure(np.zeros(3), np.ones(3), np.full(3, 18.0), np.ones(3)), np.array([0, 1, NO_FOLD])
+    seen, folds = Exposure(np.zeros(3), np.zeros(3), np.ones(3), np.full(3, 18.0), np.ones(3)), np.array([0, 1, NO_FOLD])
     before, after = plain.out_of_fold(seen, folds), odd.out_of_fold(seen, folds)
     assert after[0] == pytest.approx(before[0])
     assert (after[1:] > before[1:] + 0.5).all()
@@ -164,8 +170,8 @@ def test_each_row_is_judged_by_the_law_that_did_not_see_its_fold() -> None:
 
 def test_a_text_that_gains_less_than_the_null_is_not_memorized() -> None:
     """Recited for certain, its log-odds are those of its gain."""
-    law, test = ExposureLaw(-9.0, 0.0, 0.0, 16.0, 0.4, LIMIT), GainTest(2.0, 0.5)
-    logits = law.logits(Exposure(np.zeros(3), np.ones(3), np.full(3, 16.0), test.passes(np.array([0.0, 2.0, 4.0]))))
+    law, test = ExposureLaw(-9.0, 0.0, 0.0, 0.0, 16.0, 0.4, LIMIT), GainTest(2.0, 0.5)
+    logits = law.logits(Exposure(np.zeros(3), np.zeros(3), np.ones(3), np.full(3, 16.0), test.passes(np.array([0.0, 2.0, 4.0]))))
     assert logits[1] == pytest.approx(0.0, abs=1e-6)
     assert logits[0] < -5 < 5 < logits[2]
 
@@ -178,8 +184,12 @@ def test_windows_are_counted_as_the_target_cuts_them() -> None:
 
 def test_residuals_are_those_of_models_that_trained_on_the_text(world: Any) -> None:
     """One row a window and label half of the right side, by every size; the limit is what makes a suffix discoverable."""
-    copies = pl.DataFrame({"cluster_id": list(world.copies), "copies": [math.log2(count) for count in world.copies.values()]})
-    residuals = read_residuals(world.evidence, copies, RiskConfig())
+    counts = list(world.copies.values())
+    # a mass of 3 doublings for texts of one copy, of the others none was measured
+    known = {"copies": [math.log2(count) for count in counts], "fuzzy_mass": [3.0 if count == 1 else None for count in counts]}
+    texts = pl.DataFrame({"cluster_id": list(world.copies), **known})
+    residuals = read_residuals(world.evidence, texts, RiskConfig())
+    assert (residuals.near == np.where(residuals.copies == 0, 2.0, 0.0)).all()
     wanted = sum(world.evidence.recitals("label_half", size).filter("in_training").height for size in (0, 1))
     assert len(residuals.log_loss) == wanted > 400
     assert len(np.unique(residuals.doublings)) == 2
@@ -188,3 +198,9 @@ def test_residuals_are_those_of_models_that_trained_on_the_text(world: Any) -> N
     assert law is not None
     assert law.copies_slope < -0.1
     assert law.size_slope < 0.0
+
+
+def test_near_copies_that_were_not_measured_are_none() -> None:
+    """log2(1 + mass); null and NaN count as no near copy."""
+    masses = pl.DataFrame({"fuzzy_mass": [0.0, 1.0, 3.0, None, math.nan]})
+    assert masses.select(near_exposure(pl.col("fuzzy_mass"))).to_series().to_list() == [0.0, 1.0, 2.0, 0.0, 0.0]
