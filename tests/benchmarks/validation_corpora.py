@@ -1,9 +1,9 @@
 """The corpora of the validations of record, cut to a size that a target of millions of parameters can train on.
 
-`python -m tests.benchmarks.validation_corpora rules|rules-unseen|manuals FOLDER` writes `FOLDER/NAME.parquet` (id, source, text).
+`python -m tests.benchmarks.validation_corpora rules|rules-unseen|rules-last|manuals FOLDER` writes `FOLDER/NAME.parquet` (id, source, text).
 
 - rules: ScanCode's licence rules; of a seeded quarter of the licences all rules, so that natural copy rates stay.
-- rules-unseen: those of another quarter, on which what was learnt from the record of the first is measured again.
+- rules-unseen, rules-last: those of two other quarters, on which what was learnt from earlier records is measured again.
 - manuals: Debian's copyright files (those on this machine) and man pages.
 
 Documents are whole, of 160 (room for a prompt and a suffix) to 8,000 characters, so that no few long ones fill the corpus.
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from tests.benchmarks.corpora import SCHEMA, fetch
 
-RULE_SHARES, UNSEEN_SHARES = (0.25, 0.5), (0.5, 0.75)
+RULE_SHARES, UNSEEN_SHARES, LAST_SHARES = (0.25, 0.5), (0.5, 0.75), (0.75, 1.0)
 MIN_CHARACTERS, MAX_CHARACTERS = 160, 8_000
 MANUAL_SHARE = 0.6
 
@@ -58,6 +58,7 @@ def _draw(key: str) -> float:
 CORPORA: Mapping[str, Callable[[Path], Iterable[Row]]] = {
     "rules": rules,
     "rules-unseen": partial(rules, shares=UNSEEN_SHARES),
+    "rules-last": partial(rules, shares=LAST_SHARES),
     "manuals": manuals,
 }
 
