@@ -43,7 +43,7 @@ risk:
 release:
   policy: downweight       # report, downweight, review or drop: what happens at or above sink_threshold
   sink_threshold: 0.5      # acted on only where the whole interval of a score lies above it
-  # spans: report            # report, mask (out of the loss) or trim: what happens to text that several documents repeat
+  spans: mask              # report, mask (out of the loss, by a trainer that reads sink_mask_spans) or trim: text that documents repeat
   # guards: {{source_loss: abort}}      # off, warn, fail or abort: what an exceeded limit on deduplication does
   # gates: {{calibration: fail}}        # off, warn or fail: what any other gate does that does not hold
   # waivers: [{{gate: source_loss, until: 2027-01-31, approver: "...", reason: "..."}}]

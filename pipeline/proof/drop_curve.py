@@ -83,8 +83,9 @@ def _statement(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Say whether any criterion beats random beyond noise, and whether the aim is reached at AIM_SHARE."""
     compared = [row for row in rows if "beats_random" in row]
     better = sorted({row["criterion"] for row in compared if row["beats_random"]})
-    at_aim = [row for row in compared if abs(row["share"] - AIM_SHARE) < 1e-9]
-    cheap = [row["criterion"] for row in at_aim if row["beats_random"] and (row["share_of_random_cost"] or 0.0) < AIM_COST]
+    # ratios of costs that noise could have made are no result
+    at_aim = [row for row in compared if abs(row["share"] - AIM_SHARE) < 1e-9 and row["beats_random"]]
+    cheap = [row["criterion"] for row in at_aim if (row["share_of_random_cost"] or 0.0) < AIM_COST]
     keen = [row["criterion"] for row in at_aim if (row["removed_per_nat_over_random"] or 0.0) >= AIM_REMOVED]
     if not compared or all(row["cost_over_random"]["low"] is None for row in compared):
         text = "The runs cannot tell whether any criterion costs less than dropping at random."

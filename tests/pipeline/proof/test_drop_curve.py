@@ -46,6 +46,18 @@ def test_no_difference_is_said_to_be_none() -> None:
     assert found["sentence"].startswith("No criterion costs less")
 
 
+def test_a_ratio_that_noise_could_have_made_reaches_no_aim() -> None:
+    """A tenth of random's price under noise of three times the difference: cheap by the figures, not by what the runs can tell."""
+    noisy = runs({"random": 1.0, "risk": 0.1}, 0.0)
+    rows = noisy.select("criterion", "seed", "share").rows()
+    shifts = pl.Series([0.3 * (-1) ** seed * (criterion == "risk") if share else 0.0 for criterion, seed, share in rows])
+    (found,) = drop_curve(noisy.with_columns(pl.col("held_out_loss") + shifts - shifts.mean()), 0.95)
+    row = next(row for row in found["rows"] if row["criterion"] == "risk" and row["share"] == 0.1)
+    assert row["share_of_random_cost"] < 0.5 or row["removed_per_nat_over_random"] > 3
+    assert not row["beats_random"]
+    assert found["reaches_aim"] == []
+
+
 def test_one_seed_cannot_tell() -> None:
     """A single run of each has no noise to hold a difference against."""
     (found,) = drop_curve(runs({"random": 1.0, "risk": 0.1}, 0.0, seeds=1).filter(pl.col("share") < 0.15), 0.95)
