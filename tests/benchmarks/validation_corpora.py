@@ -1,6 +1,6 @@
 """The corpora of the validations of record, cut to a size that a target of millions of parameters can train on.
 
-`python -m tests.benchmarks.validation_corpora rules|rules-unseen|rules-last|manuals FOLDER` writes `FOLDER/NAME.parquet` (id, source, text).
+`python -m tests.benchmarks.validation_corpora NAME FOLDER` writes `FOLDER/NAME.parquet` (id, source, text), NAME one of:
 
 - rules: ScanCode's licence rules; of a seeded quarter of the licences all rules, so that natural copy rates stay.
 - rules-unseen, rules-last: those of two other quarters, on which what was learnt from earlier records is measured again.
