@@ -26,7 +26,7 @@ NEXT, REST = "next", "rest"
 
 
 def onion(arms: Arms, clusters: pl.DataFrame, predictions: pl.DataFrame, target: Evidence, interval: float) -> list[dict[str, Any]]:
-    """Return one entry a kind and arm that removes clusters: what became of the next layer and of the rest, change in mean recall.
+    """Return one entry a kind and arm that is not the base's own runs: what became of its next layer and of the rest, in mean recall.
 
     `predictions`: cluster_id, sink_score. `verdict`: supported where the whole interval of the next layer's change is above 0, not
     supported where none of it is, cannot be resolved otherwise.
@@ -36,9 +36,9 @@ def onion(arms: Arms, clusters: pl.DataFrame, predictions: pl.DataFrame, target:
     for kind in recall["kind"].unique().sort().to_list():
         own = recall.filter(pl.col("kind") == kind).join(predictions.select("cluster_id", "sink_score"), on="cluster_id")
         changes = {arm: _changes(own, arm) for arm in own["arm"].unique().sort().to_list() if arm not in (BASE, RAW)}
-        removing = {arm: layers for arm, layers in changes.items() if layers is not None}
-        noise = {layer: paired_noise([layers[layer][0] for layers in removing.values()], np.array([])) for layer in (NEXT, REST)}
-        for arm, layers in removing.items():
+        other = {arm: layers for arm, layers in changes.items() if layers is not None}
+        noise = {layer: paired_noise([layers[layer][0] for layers in other.values()], np.array([])) for layer in (NEXT, REST)}
+        for arm, layers in other.items():
             told = {layer: mean_difference(change, *noise[layer], interval) for layer, (change, _) in layers.items()}
             sizes = {f"num_{layer}": size for layer, (_, size) in layers.items()}
             found.append({"kind": kind, "arm": arm, **told, **sizes, "verdict": _verdict(told[NEXT])})
@@ -46,11 +46,11 @@ def onion(arms: Arms, clusters: pl.DataFrame, predictions: pl.DataFrame, target:
 
 
 def _changes(recall: pl.DataFrame, arm: str) -> dict[str, tuple[Array, int]] | None:
-    """Return each layer's change in mean recall, one value a seed, and its clusters; None where the arm removes none, or lacks the base."""
+    """Return each layer's change in mean recall, one value a seed, and its clusters; None where the arm is the base's runs, or lacks it."""
     mine, base = (recall.filter(pl.col("arm") == name) for name in (arm, BASE))
     kept = mine.filter("is_kept").select("cluster_id", "sink_score").unique().sort("sink_score", "cluster_id", descending=[True, False])
     paired = mine.join(base, on=["cluster_id", "seed"], suffix="_base")
-    if paired.is_empty() or kept.height == mine["cluster_id"].n_unique() or kept.height < 2:
+    if kept.height < 2 or (paired["beyond"] == paired["beyond_base"]).all():
         return None
     size = max(1, round(LAYER_SHARE * kept.height))
     layers = {NEXT: kept.head(size), REST: kept.slice(size)}

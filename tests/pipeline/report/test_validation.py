@@ -168,7 +168,7 @@ def test_missing_parts_are_said_to_be_missing() -> None:
     assert [each["id"] for each in cells.attributes if each[""] == "section"] == list(SECTIONS)
     assert cells.figures() == set()
     assert page.count("Not run.") == 2
-    assert page.count("Not run, or no arm removed a cluster.") == 1
+    assert page.count("Not run, or no arm differs from the deduplicated one.") == 1
     assert page.count("ot measured") > 10
     assert "No bar was judged" in page
 
