@@ -32,7 +32,7 @@ def _told(
     rng = np.random.default_rng(3)
     unseen = dict(unseen_recall(target).iter_rows())
     ids = sorted(unseen)
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for arm in arms:
         for seed in range(seeds):
             if arm == "same":

@@ -68,8 +68,9 @@ def test_scores_recover_the_planted_truth(world: Any, scored: tuple[Any, dict[st
     labels, _ = label_clusters(world.evidence, CONFIG)
     joined = labels.filter(pl.col("size") == 1).join(_per_cluster(scores), on="cluster_id")
     assert joined.height > 250
-    for name in ("sink_score", "signal_score"):
-        assert roc_auc_score(joined["memorized"], joined[name]) > 0.9
+    # the law knows copies, not a text's own taste, of which this world has much; signals see it
+    for name, least in (("sink_score", 0.9), ("signal_score", 0.93)):
+        assert roc_auc_score(joined["memorized"], joined[name]) > least
     overall = {row["name"]: row for row in facts["evaluation"]["strata"][0]["predictors"]}
     assert overall["sink_score"]["auroc"] > 0.9
     assert abs(overall["random"]["auroc"] - 0.5) < 0.15
