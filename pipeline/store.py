@@ -17,9 +17,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import posixpath
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -45,8 +43,6 @@ AHEAD_BYTES = 8 << 20
 ROW_GROUP_BYTES = 4 << 20
 """Of a table in memory: what a reader that goes row group by row group holds at a time."""
 MAX_GROUP_ROWS = 64 * 1024
-_HEADERS = threading.Lock()
-"""numpy reads an array's header with `ast`, whose count of its own depth threads share in Python 3.11: two at a time end in SystemError."""
 HASHES = frozenset({"content_hash", "row_hash", "cluster_id", "signature"})
 """Columns of random bytes: no codec and no dictionary makes them smaller."""
 DISTINCT = HASHES | {"doc_id", "text"}
@@ -342,45 +338,40 @@ def iter_chosen(path: str, columns: Sequence[str], is_chosen: npt.NDArray[np.boo
                 yield rows if wanted.all() else rows.filter(pa.array(wanted))
 
 
-def write_scratch(path: str, array: npt.NDArray[Any]) -> None:
-    """Write an array that the same stage reads back and then removes: no digest, and no waiting for the disk."""
+def write_scratch(path: str, *arrays: npt.NDArray[Any]) -> None:
+    """Write the values of arrays, one after another and nothing else, which the same stage reads back and then removes.
+
+    No digest, and no waiting for the disk.
+    """
     filesystem, plain = locate(path)
-    whole = np.ascontiguousarray(array)
     with explained(path):
         if is_local(filesystem):
             filesystem.makedirs(plain.rsplit("/", 1)[0], exist_ok=True)
         with filesystem.open(plain, "wb") as file:
-            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
-            # np.save would copy all of it once more
-            file.write(whole.reshape(-1).view(np.uint8).data)
+            for array in arrays:
+                file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
-def read_scratch(path: str) -> npt.NDArray[Any]:
-    """Return an array that `write_scratch` wrote; of a local one, only what is looked at is read."""
+def read_scratch(path: str, dtype: npt.DTypeLike, start: int = 0, end: int | None = None) -> npt.NDArray[Any]:
+    """Return the values `start` .. `end` of a file that `write_scratch` wrote; of a local one, only what is looked at is read."""
     filesystem, plain = locate(path)
-    if is_local(filesystem):
-        # no array of nothing can be mapped
-        mode: Any = "r" if filesystem.size(plain) > READ_BYTES else None
-        with _HEADERS:
-            return np.load(plain, mmap_mode=mode)
-    data = io.BytesIO(filesystem.cat_file(plain))
-    with _HEADERS:
-        return np.load(data)
+    kind = np.dtype(dtype)
+    if start == end:
+        return np.empty(0, kind)
+    if not is_local(filesystem):
+        stop = None if end is None else end * kind.itemsize
+        return np.frombuffer(filesystem.cat_file(plain, start=start * kind.itemsize, end=stop), kind)
+    count = (filesystem.size(plain) // kind.itemsize if end is None else end) - start
+    if count * kind.itemsize <= READ_BYTES:
+        return np.fromfile(plain, kind, count, offset=start * kind.itemsize)
+    # a view of the map without numpy's own class for one, which is slow to slice
+    return np.asarray(np.memmap(plain, kind, "r", start * kind.itemsize, (count,)))
 
 
 def scratch_bytes(path: str) -> int:
-    """Return the bytes of the array that a file holds whole, -1 if there is none."""
+    """Return the bytes of a file that `write_scratch` wrote, or began to write; -1 if there is none."""
     filesystem, plain = locate(path)
-    if not filesystem.exists(plain):
-        return -1
-    with filesystem.open(plain, "rb") as file, _HEADERS:
-        try:
-            version = np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file) if version == (1, 0) else ((-1,), False, np.dtype(np.uint8))
-        except ValueError:
-            return -1
-        num_bytes = math.prod(shape) * dtype.itemsize
-        return num_bytes if filesystem.size(plain) == file.tell() + num_bytes else -1
+    return int(filesystem.size(plain)) if filesystem.exists(plain) else -1
 
 
 def file_digest(path: str) -> str:
@@ -482,7 +473,8 @@ class _Records:
     def __init__(self, source: Any, columns: Sequence[str] | None) -> None:
         whole = pa.ipc.open_file(source)
         self.schema, self._reader = whole.schema, whole
-        if columns is not None and {*columns} <= {*whole.schema.names}:
+        # Arrow copies the columns that it is asked for by name; of a map without a codec all are there for nothing
+        if columns is not None and {*columns} <= {*whole.schema.names} and not _is_mapped(whole, source):
             wanted = sorted(whole.schema.get_field_index(name) for name in columns)
             self._reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=wanted))
         self._batches = [self._reader.get_batch(number) for number in range(self._reader.num_record_batches)]
@@ -495,6 +487,17 @@ class _Records:
     def read_group(self, group: int, columns: Sequence[str] | None) -> pa.Table:
         table = pa.Table.from_batches([self._batches[group]])
         return table if columns is None else table.select(columns)
+
+
+def _is_mapped(reader: Any, source: Any) -> bool:
+    """Say whether the values of an Arrow file's batches lie in the mapped file itself."""
+    if not isinstance(source, pa.MemoryMappedFile) or not reader.num_record_batches:
+        return False
+    first = reader.get_batch(0)
+    source.seek(0)
+    whole = source.read_buffer()
+    buffers = [buffer for column in first.columns for buffer in column.buffers() if buffer is not None and buffer.size]
+    return all(whole.address <= buffer.address < whole.address + whole.size for buffer in buffers)
 
 
 @contextmanager

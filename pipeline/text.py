@@ -242,8 +242,9 @@ def _byte_map() -> Bytes:
 @cache
 def _letter_kinds() -> Bytes:
     """Return 0 for no letter, 1 for a letter, 2 for one of a spaceless script, per code point; vowel signs (marks) count as letters."""
-    kinds = np.array([unicodedata.category(chr(point))[0] in "LM" for point in range(0x20000)], np.uint8)
-    kinds = np.concatenate([kinds, np.ones(0x110000 - len(kinds), np.uint8)])
+    names = "".join(map(unicodedata.category, map(chr, range(0x20000)))).encode()  # two characters each
+    kinds = np.ones(NUM_POINTS, np.uint8)
+    kinds[:0x20000] = np.isin(np.frombuffer(names, np.uint8)[::2], [*b"LM"])
     for low, high in SPACELESS:
         kinds[low : high + 1] *= 2
     return kinds

@@ -29,7 +29,7 @@ from pipeline.dedup.buckets import compare_buckets, find_repeats, hash_bands
 from pipeline.dedup.facts import Facts, merge_facts
 from pipeline.dedup.kernels import CHUNK, SEED
 from pipeline.dedup.placed import Placed
-from pipeline.dedup.shuffle import Rows, split_paths, write_split
+from pipeline.dedup.shuffle import Rows, Slice, Split, slices_of, write_split
 from pipeline.dedup.signatures import signature_matrix
 from pipeline.dedup.sketches import (
     Sketches,
@@ -67,8 +67,8 @@ def find_candidates(
     num_partitions = count_partitions(sum(count_rows(path) for path, _ in signatures), config)
     write = partial(_write_keys, num_partitions=num_partitions, config=config, folder=folder, left_out=left_out)
     written = list(mapper(write, list(zip(signatures, part_names(len(signatures)), strict=True))))
-    key_paths, sketch_paths = [path for paths, _ in written for path in paths], [path for _, path in written]
-    partitions = list(enumerate(split_paths(f"{folder}/keys", key_paths, num_partitions)))
+    splits, sketch_paths = [split for split, _ in written], [path for _, path in written]
+    partitions = [(number, slices_of(splits, number)) for number in range(num_partitions)]
     propose = partial(_propose, sketch_paths=sketch_paths, config=config, folder=folder)
     return merge_proposals((to_frame(read_arrow(path)), facts) for path, facts in mapper(propose, partitions))
 
@@ -81,23 +81,25 @@ def count_partitions(num_rows: int, config: DedupConfig) -> int:
 
 def _write_keys(
     named: tuple[Placed, str], num_partitions: int, config: DedupConfig, folder: str, left_out: npt.NDArray[np.int64]
-) -> tuple[list[str], str]:
-    """Write one part's band keys by partition, and its sketches; return the files."""
+) -> tuple[Split, str]:
+    """Write one part's band keys by partition, and its sketches; return where they are."""
     (path, shift), name = named
     part = to_frame(read_arrow(path)).with_columns(pl.col("doc_id") + shift)
     if len(left_out):
         part = part.filter(pl.col("doc_id").is_in(pl.Series(left_out).implode()).not_())
     keys, sketches = band_keys(SIGNATURES.check(part), config)
-    sketch_path = f"{folder}/sketches/{name}.npy"
+    sketch_path = f"{folder}/sketches/{name}.bin"
     write_scratch(sketch_path, sketches)
-    return write_split(keys, partition_of(keys["band_key"], num_partitions), f"{folder}/keys", name), sketch_path
+    numbers = partition_of(keys["band_key"], num_partitions)
+    return write_split(keys, numbers, num_partitions, f"{folder}/keys/{name}.bin"), sketch_path
 
 
-def _propose(partition: tuple[int, list[str]], sketch_paths: list[str], config: DedupConfig, folder: str) -> tuple[str, Facts]:
+def _propose(partition: tuple[int, list[Slice]], sketch_paths: list[str], config: DedupConfig, folder: str) -> tuple[str, Facts]:
     """Store the pairs that one partition proposes; return the file and the counts."""
-    number, paths = partition
-    keys = np.concatenate([np.empty(0, BAND_KEY), *map(read_scratch, paths)])
-    proposals, facts = propose_pairs(join_sketches(keys, map(read_scratch, sketch_paths), config), config)
+    number, slices = partition
+    keys = np.concatenate([np.empty(0, BAND_KEY), *(own.read(BAND_KEY) for own in slices)])
+    sketches = (read_scratch(path, _sketch_type(config)) for path in sketch_paths)
+    proposals, facts = propose_pairs(join_sketches(keys, sketches, config), config)
     part = write_part(f"{folder}/proposals", f"{number:06d}", proposals, "none")
     return f"{folder}/proposals/{part.path}", facts
 

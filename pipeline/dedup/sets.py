@@ -62,8 +62,7 @@ class StoredSets:
         offsets = np.concatenate([[0], np.cumsum(wanted["length"])]).astype(np.int64)
         values = np.empty(offsets[-1], np.uint64)
         for part in np.unique(wanted["part"]).tolist():
-            # a view of the mapped file without numpy's own class for one, which is slow to slice
-            stored = np.asarray(read_scratch(_path(self.folder, part)))
+            stored = read_scratch(_path(self.folder, part), np.uint64)
             for row in np.flatnonzero(wanted["part"] == part).tolist():
                 start, length = int(wanted["start"][row]), int(wanted["length"][row])
                 values[offsets[row] : offsets[row + 1]] = stored[start : start + length]
@@ -114,7 +113,7 @@ def _store_part(numbered: tuple[int, Placed], doc_ids: npt.NDArray[np.int64], co
             lengths.append(np.diff(set_offsets))
             pieces.append(values)
     if pieces:
-        write_scratch(_path(folder, number), np.concatenate(pieces))
+        write_scratch(_path(folder, number), *pieces)
     index = np.empty(sum(map(len, own)), ENTRY)
     index["doc_id"], index["part"], index["length"] = np.concatenate(own), number, np.concatenate(lengths)
     index["start"] = np.cumsum(index["length"]) - index["length"]
@@ -122,4 +121,4 @@ def _store_part(numbered: tuple[int, Placed], doc_ids: npt.NDArray[np.int64], co
 
 
 def _path(folder: str, number: int) -> str:
-    return f"{folder}/part-{number:05d}.npy"
+    return f"{folder}/part-{number:05d}.bin"

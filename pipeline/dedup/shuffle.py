@@ -1,37 +1,66 @@
-"""Rows split by a number into files, and one number's files found again: how a table larger than memory is regrouped."""
+"""Rows split by a number into scratch files, and one number's rows found again: how a table larger than memory is regrouped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
-from pipeline.store import write_scratch
+from pipeline.dedup.kernels import Hashes
+from pipeline.store import read_scratch, write_scratch
 
 Rows = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
 
 
-def write_split(rows: Rows, numbers: npt.NDArray[np.integer], folder: str, name: str) -> list[str]:
-    """Write one scratch file for each number that occurs, with the rows that have it in their order; return the files' paths."""
-    # numpy sorts small integers by counting
-    order = np.argsort(numbers.astype(np.min_scalar_type(int(numbers.max(initial=0)))), kind="stable")
-    found, starts = np.unique(numbers[order], return_index=True)
-    paths = [f"{folder}/{_prefix(int(number))}{name}.npy" for number in found]
-    for path, (start, end) in zip(paths, pairwise([*starts, len(order)]), strict=True):
-        write_scratch(path, rows[order[start:end]])
-    return paths
+@dataclass(frozen=True)
+class Slice:
+    """Point at the rows `start` .. `end` of a scratch file."""
+
+    path: str
+    start: int
+    end: int
+
+    def read(self, dtype: npt.DTypeLike) -> Rows:
+        """Read them."""
+        return read_scratch(self.path, dtype, self.start, self.end)
 
 
-def split_paths(folder: str, paths: Sequence[str], num_numbers: int) -> list[list[str]]:
-    """Return the files written under each number, in order of their names."""
-    own: list[list[str]] = [[] for _ in range(num_numbers)]
-    for path in sorted(paths):
-        own[int(path.removeprefix(f"{folder}/").partition("-")[0])].append(path)
-    return own
+@dataclass(frozen=True)
+class Split:
+    """Describe a file of rows in order of their numbers, as they stood where those are equal: rows of number n end before `ends[n]`."""
+
+    path: str
+    ends: Indices
 
 
-def _prefix(number: int) -> str:
-    return f"{number:06d}-"
+def write_split(rows: Rows, numbers: Hashes, num_numbers: int, path: str) -> Split:
+    """Write rows in order of their numbers, which are below `num_numbers`."""
+    order, ends = _order_by(numbers, num_numbers)
+    write_scratch(path, rows[order])
+    return Split(path, ends)
+
+
+def slices_of(splits: Iterable[Split], number: int) -> list[Slice]:
+    """Return where the rows of a number are, file by file."""
+    bounds = ((split.path, int(split.ends[number - 1]) if number else 0, int(split.ends[number])) for split in splits)
+    return [Slice(path, start, end) for path, start, end in bounds if end > start]
+
+
+@njit(cache=True, nogil=True)
+def _order_by(numbers: Hashes, num_numbers: int) -> tuple[Indices, Indices]:
+    """Return the order that sorts numbers below `num_numbers`, equal ones as they stand, and where each number's end."""
+    ends = np.zeros(num_numbers + 1, np.int64)
+    for number in numbers:
+        ends[np.int64(number) + 1] += 1
+    ends = np.cumsum(ends)
+    order = np.empty(len(numbers), np.int64)
+    for i in range(len(numbers)):
+        number = np.int64(numbers[i])
+        order[ends[number]] = i
+        ends[number] += 1
+    return order, ends[:num_numbers]

@@ -70,17 +70,20 @@ def store_anchors(path: str, anchored: pa.Table) -> PartAnchors:
     num_windows = anchored["num_windows"].to_numpy().astype(np.uint32)
     found = PartAnchors(num_windows, counts.astype(np.uint32), np.concatenate([np.empty(0, np.uint32), *values]))
     head = np.array([len(num_windows)], np.uint32)
-    write_scratch(path, np.concatenate([head, found.num_windows, found.counts, found.values]))
+    write_scratch(path, head, found.num_windows, found.counts, found.values)
     return found
 
 
 def read_anchors(path: str) -> PartAnchors | None:
     """Return the anchors of a part, None if they are not there whole."""
-    if scratch_bytes(path) <= 0:
+    num_bytes = scratch_bytes(path)
+    if num_bytes <= 0 or num_bytes % 4:
         return None
-    stored = read_scratch(path)
+    stored = read_scratch(path, np.uint32)
     rows = int(stored[0])
-    return PartAnchors(stored[1 : 1 + rows], stored[1 + rows : 1 + 2 * rows], stored[1 + 2 * rows :])
+    found = PartAnchors(stored[1 : 1 + rows], stored[1 + rows : 1 + 2 * rows], stored[1 + 2 * rows :])
+    is_whole = len(stored) > 2 * rows and int(found.counts.sum(dtype=np.int64)) == len(found.values)
+    return found if is_whole else None
 
 
 def sift_anchors(
@@ -90,7 +93,7 @@ def sift_anchors(
 
     clusters: of each part's rows, -1 of rows that do not count. Of anchors that are not flagged, fewer clusters are sure to hold them.
     """
-    flagged = [f"{folder}/flags-{part:05d}.npy" for part in range(len(paths))]
+    flagged = [f"{folder}/flags-{part:05d}.bin" for part in range(len(paths))]
     left = 0
     for path, own, target in zip(paths, clusters, flagged, strict=True):
         flags = np.repeat(own >= 0, _of(path).counts)
@@ -104,9 +107,9 @@ def sift_anchors(
             share = (np.uint64(rounds), np.uint64(number), multiplier, np.uint64(64 - bits))
             for path, own, target in zip(paths, clusters, flagged, strict=True):
                 part = _of(path)
-                _count(part.values, part.counts, own, read_scratch(target), slots, *share)
+                _count(part.values, part.counts, own, read_scratch(target, np.bool_), slots, *share)
             for path, target in zip(paths, flagged, strict=True):
-                flags = np.array(read_scratch(target))
+                flags = np.array(read_scratch(target, np.bool_))
                 left += _sift(_of(path).values, flags, slots, np.uint64(min(min_documents, MOST_COUNTED)), *share)
                 write_scratch(target, flags)
     return flagged, left

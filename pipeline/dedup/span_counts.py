@@ -14,8 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline.dedup.kernels import Hashes
-from pipeline.dedup.shuffle import Rows
-from pipeline.store import read_scratch, write_scratch
+from pipeline.dedup.shuffle import Rows, Split, slices_of, write_split
 
 RECORD = np.dtype([("key", np.uint64), ("place", np.uint64)])
 REPEAT = np.dtype(
@@ -45,45 +44,21 @@ def numbers_of(places: Hashes) -> Indices:
 
 
 @dataclass
-class Split:
-    """Hold rows by number in files: each file's rows stand in order of their numbers, those of number n before `ends[n]`."""
-
-    folder: str
-    ends: list[Indices] = field(default_factory=list)  # of each file
-
-    def add(self, rows: Rows, numbers: Hashes, num_numbers: int) -> None:
-        """Write one more file."""
-        order, ends = _order_by(numbers, num_numbers)
-        write_scratch(self._path(len(self.ends)), rows[order])
-        self.ends.append(ends)
-
-    def read(self, number: int) -> list[Rows]:
-        """Read all rows of one number, file by file, in their order."""
-        starts = [int(ends[number - 1]) if number else 0 for ends in self.ends]
-        bounds = [(file, start, int(ends[number])) for file, (start, ends) in enumerate(zip(starts, self.ends, strict=True))]
-        return [read_scratch(self._path(file))[start:end] for file, start, end in bounds if end > start]
-
-    def _path(self, file: int) -> str:
-        return f"{self.folder}/{file:06d}.npy"
-
-
-@dataclass
 class Tally:
     """Count the keys that pieces add. Pieces are added in order of reading, each from a higher document on than the one before."""
 
     folder: str
     num_partitions: int
     first_documents: list[int] = field(default_factory=list)  # of each piece
-
-    def __post_init__(self) -> None:
-        """Place what is split by key, and what of it repeats, by piece."""
-        self.records, self.repeats = Split(f"{self.folder}/records"), Split(f"{self.folder}/repeats")
+    records: list[Split] = field(default_factory=list)  # by their keys' partition
+    repeats: list[Split] = field(default_factory=list)  # by piece
 
     def add(self, keys: Hashes, places: Hashes, first_document: int) -> None:
         """Write one piece's records under the partitions of their keys."""
         records = np.empty(len(keys), RECORD)
         records["key"], records["place"] = keys, places
-        self.records.add(records, ((keys >> HALF) * np.uint64(self.num_partitions)) >> HALF, self.num_partitions)
+        numbers = ((keys >> HALF) * np.uint64(self.num_partitions)) >> HALF
+        self.records.append(write_split(records, numbers, self.num_partitions, f"{self.folder}/records/{len(self.records):06d}.bin"))
         self.first_documents.append(first_document)
 
     def count(self, clusters: Numbers, doc_ids: Indices, min_documents: int) -> int:
@@ -91,17 +66,18 @@ class Tally:
         num_repeats, num_pieces = 0, len(self.first_documents)
         seen = np.zeros(int(clusters.max(initial=0)) + 1, np.uint32)
         for partition in range(self.num_partitions):
-            pieces = self.records.read(partition)
+            pieces = [piece.read(RECORD) for piece in slices_of(self.records, partition)]
             if pieces:
                 repeats = count_records(np.concatenate(pieces), clusters, doc_ids, min_documents, seen)
                 piece_of = np.searchsorted(self.first_documents, documents_of(repeats["place"]), side="right") - 1
-                self.repeats.add(repeats, piece_of.astype(np.uint64), num_pieces)
+                path = f"{self.folder}/repeats/{len(self.repeats):06d}.bin"
+                self.repeats.append(write_split(repeats, piece_of.astype(np.uint64), num_pieces, path))
                 num_repeats += len(repeats)
         return num_repeats
 
     def repeats_of(self, piece: int) -> Rows:
         """Return one piece's kept records, in no order."""
-        return np.concatenate([np.empty(0, REPEAT), *self.repeats.read(piece)])
+        return np.concatenate([np.empty(0, REPEAT), *(own.read(REPEAT) for own in slices_of(self.repeats, piece))])
 
 
 def count_records(records: Rows, clusters: Numbers, doc_ids: Indices, min_documents: int, seen: Numbers) -> Rows:
@@ -121,21 +97,6 @@ def count_records(records: Rows, clusters: Numbers, doc_ids: Indices, min_docume
     for name, values in (("num_occurrences", occurrences), ("num_documents", num_clusters), ("holders", holders)):
         repeats[name] = np.repeat(values[enough], occurrences[enough])
     return repeats
-
-
-@njit(cache=True, nogil=True)
-def _order_by(numbers: Hashes, num_numbers: int) -> tuple[Indices, Indices]:
-    """Return the order that sorts numbers below `num_numbers`, equal ones as they stand, and where each number's end."""
-    ends = np.zeros(num_numbers + 1, np.int64)
-    for number in numbers:
-        ends[np.int64(number) + 1] += 1
-    ends = np.cumsum(ends)
-    order = np.empty(len(numbers), np.int64)
-    for i in range(len(numbers)):
-        number = np.int64(numbers[i])
-        order[ends[number]] = i
-        ends[number] += 1
-    return order, ends[:num_numbers]
 
 
 @njit(cache=True, nogil=True)

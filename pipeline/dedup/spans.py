@@ -85,7 +85,7 @@ def find_spans(
     _add_windows(documents, reading, paths, flags, windows, config)
     num_repeated = windows.count(reading.clusters, reading.doc_ids, config.min_span_documents)
     found = [
-        _join_windows(windows.repeats_of(piece), read_scratch(_windows_path(windows, piece)), reading, config)
+        _join_windows(windows.repeats_of(piece), read_scratch(_windows_path(windows, piece), WINDOW), reading, config)
         for piece in range(len(windows.first_documents))
     ]
     # where one raw character holds the beginnings of two, the longer stays
@@ -101,7 +101,7 @@ def keep_anchors(folder: str, name: str, anchored: pa.Table) -> None:
 
 def anchors_path(folder: str, name: str) -> str:
     """Return where the anchors of a part lie."""
-    return f"{folder}/{name}.npy"
+    return f"{folder}/{name}.bin"
 
 
 def _plan_reading(documents: Artifact, kept: pl.DataFrame) -> Reading:
@@ -134,7 +134,7 @@ def _add_windows(documents: Artifact, reading: Reading, anchors: list[str], flag
     keys: list[Rows] = []
     found: list[Rows] = []
     for part, (path, first) in enumerate(zip(documents.paths(), reading.first_documents(), strict=False)):
-        counts, flagged = _find_anchors(path, anchors[part], config).counts.astype(np.int64), read_scratch(flags[part])
+        counts, flagged = _find_anchors(path, anchors[part], config).counts.astype(np.int64), read_scratch(flags[part], np.bool_)
         is_chosen = _any_of(flagged, counts)
         chosen = (np.cumsum(reading.is_kept[part]) - 1 + first)[is_chosen]
         left, counts = flagged[np.repeat(is_chosen, counts)], counts[is_chosen]
@@ -180,7 +180,7 @@ def _add_piece(tally: Tally, keys: list[Rows], windows: list[Rows]) -> None:
 
 
 def _windows_path(tally: Tally, piece: int) -> str:
-    return f"{tally.folder}/windows/{piece:06d}.npy"
+    return f"{tally.folder}/windows/{piece:06d}.bin"
 
 
 def _iter_texts(path: str, is_chosen: npt.NDArray[np.bool_]) -> Iterator[pa.Array]:

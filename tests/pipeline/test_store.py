@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -124,6 +125,32 @@ def test_arrow_types_survive(folder: str) -> None:
     assert again.equals(table)
     assert again.schema.equals(schema, check_metadata=True)
     assert next(store.iter_arrow(artifact, ["user.d"])).column_names == ["user.d"]
+
+
+@pytest.mark.parametrize("codec", ["none", "lz4"])
+def test_columns_of_an_arrow_file(folder: str, codec: str) -> None:
+    """Some columns are those of the whole; of a file that is mapped and has no codec, not a byte is copied for them."""
+    table = pa.table({"doc_id": pa.array(range(4096), pa.int64()), "text": ["a text, and more of it"] * 4096})
+    part = store.write_records(folder, "part-00000", [table.slice(0, 4000), table.slice(4000)], codec)
+    path = f"{folder}/{part.path}"
+    before = pa.total_allocated_bytes()
+    read = store.read_arrow(path, ["text"])
+    copied = pa.total_allocated_bytes() - before
+    assert read.equals(table.select(["text"]))
+    if "://" not in folder:
+        assert (copied == 0) == (codec == "none")
+    is_chosen = np.arange(4096) % 1024 == 7
+    assert [row for rows in store.iter_chosen(path, ["doc_id"], is_chosen) for row in rows["doc_id"].to_pylist()] == [7, 1031, 2055, 3079]
+
+
+def test_scratch_is_read_back_by_ranges(folder: str) -> None:
+    """Arrays lie one after another as their values, small and large, and any range of them is found again."""
+    path, many = f"{folder}/scratch/values.bin", np.arange(store.READ_BYTES // 4, dtype=np.uint64)
+    store.write_scratch(path, many[:5], many[:0], many[5:])
+    assert [store.scratch_bytes(each) for each in (path, f"{folder}/none.bin")] == [many.nbytes, -1]
+    assert np.array_equal(store.read_scratch(path, np.uint64), many)
+    for start, end in ((0, 0), (3, 9), (7, len(many)), (len(many) - 1, len(many))):
+        assert np.array_equal(store.read_scratch(path, np.uint64, start, end), many[start:end])
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

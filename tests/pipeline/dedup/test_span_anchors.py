@@ -23,12 +23,12 @@ def stored(path: str, rows: list[list[int]]) -> None:
 
 
 def flags_of(folder: Path, parts: list[list[tuple[list[int], int]]], min_documents: int, most_bits: int) -> list[list[bool]]:
-    paths = [f"{folder}/{number}.npy" for number in range(len(parts))]
+    paths = [f"{folder}/{number}.bin" for number in range(len(parts))]
     for path, rows in zip(paths, parts, strict=True):
         stored(path, [row for row, _ in rows])
     clusters = [np.array([cluster for _, cluster in rows], np.int64) for rows in parts]
     flagged, left = sift_anchors(paths, clusters, min_documents, f"{folder}/flags", most_bits)
-    flags = [read_scratch(path).tolist() for path in flagged]
+    flags = [read_scratch(path, np.bool_).tolist() for path in flagged]
     assert left == sum(map(sum, flags))
     return flags
 
@@ -65,11 +65,12 @@ def test_what_too_few_clusters_hold_is_sifted_out(tmp_path: Path) -> None:
 
 def test_rows_without_anchors_are_stored_too(tmp_path: Path) -> None:
     """Counts stay beside their rows; a file cut short is none at all."""
-    stored(f"{tmp_path}/some.npy", [[], [5, 6], [], [7]])
-    found = read_anchors(f"{tmp_path}/some.npy")
+    stored(f"{tmp_path}/some.bin", [[], [5, 6], [], [7]])
+    found = read_anchors(f"{tmp_path}/some.bin")
     assert found is not None
     assert (found.counts.tolist(), found.values.tolist(), found.num_windows.tolist()) == ([0, 2, 0, 1], [5, 6, 7], [7] * 4)
-    whole = (tmp_path / "some.npy").read_bytes()
-    (tmp_path / "some.npy").write_bytes(whole[:-2])
-    assert read_anchors(f"{tmp_path}/some.npy") is None
-    assert read_anchors(f"{tmp_path}/none.npy") is None
+    whole = (tmp_path / "some.bin").read_bytes()
+    for size in (0, 2, 4, 12, len(whole) - 4, len(whole) - 2):
+        (tmp_path / "some.bin").write_bytes(whole[:size])
+        assert read_anchors(f"{tmp_path}/some.bin") is None
+    assert read_anchors(f"{tmp_path}/none.bin") is None
