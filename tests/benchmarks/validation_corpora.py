@@ -5,6 +5,7 @@
 - rules: ScanCode's licence rules; of a seeded quarter of the licences all rules, so that natural copy rates stay.
 - rules-unseen, rules-last: those of two other quarters, on which what was learnt from earlier records is measured again.
 - manuals: Debian's copyright files (those on this machine) and man pages.
+- mail: subjects and visible text of public unwanted mail of 2002, whole, for it is sent in many copies.
 
 Documents are whole, of 160 (room for a prompt and a suffix) to 8,000 characters, so that no few long ones fill the corpus.
 """
@@ -46,6 +47,14 @@ def manuals(folder: Path) -> Iterable[Row]:
             yield row["id"], "manpages", row["text"]
 
 
+def mail(folder: Path) -> Iterable[Row]:
+    """Yield the mails of the groups spam-1 and spam-2, which are the sources."""
+    for row in pq.read_table(fetch("mail", folder)).to_pylist():
+        group = row["id"].split("/")[-2]
+        if group.startswith("spam"):
+            yield row["id"], group, row["text"]
+
+
 def _licence(name: str) -> str:
     """Return the licence that a rule's file name begins with: everything before its running number."""
     return name.rsplit("/", 1)[-1].removesuffix(".RULE").rsplit("_", 1)[0]
@@ -60,6 +69,7 @@ CORPORA: Mapping[str, Callable[[Path], Iterable[Row]]] = {
     "rules-unseen": partial(rules, shares=UNSEEN_SHARES),
     "rules-last": partial(rules, shares=LAST_SHARES),
     "manuals": manuals,
+    "mail": mail,
 }
 
 
