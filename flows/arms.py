@@ -58,7 +58,7 @@ def plan_arms(
     with run.stage("plan arms") as stage:
         samples = store.read_frame(corpus.samples, ["sample_id", "doc_id", "cluster_id", "start", "end", "num_tokens"])
         table = describe_documents(copies, scored, corpus, samples)
-        filters = filters_of(run, config, documents, copies, scored, table)
+        filters = filters_of(run, config, documents, copies, scored, table, samples)
         raw_size = arms.members_of(samples, arms.raw(table)).height
         planned: list[PlannedArm] = []
         for seed in range(config.validation.num_seeds):
@@ -91,18 +91,28 @@ def describe_documents(copies: Deduplicated, scored: Scored, corpus: TargetCorpu
 
 
 def filters_of(
-    run: Run, config: AuditConfig, documents: Artifact, copies: Deduplicated, scored: Scored, table: pl.DataFrame
+    run: Run,
+    config: AuditConfig,
+    documents: Artifact,
+    copies: Deduplicated,
+    scored: Scored,
+    table: pl.DataFrame,
+    samples: pl.DataFrame,
 ) -> Mapping[str, _Filter]:
-    """Make what each configured arm keeps; arms that a policy is compared with take away as much as `policy`."""
+    """Make what each configured arm keeps; arms that a policy is compared with take away as much as `policy`, or as `mask`."""
     wanted, base = set(config.validation.arms), arms.minhash(table)
     found = {"raw": arms.raw(table), "exact": arms.exact(table), "minhash": base}
     found["copy_cap"] = arms.copy_cap(table, config.validation.max_copies)
     filters = {name: _Filter(weights, NO_MASKS) for name, weights in found.items()}
     compared = {"policy"} if wanted & {"random", "perplexity"} else set[str]()
+    compared |= {"mask"} if "random_mask" in wanted else set()
     for name, release in policies(config.release).items():
         if name in wanted | compared:
             filters[name] = _policy(run, documents, copies, scored, table, release)
-    if compared:
+    if "random_mask" in wanted:
+        masked, seed = filters["mask"], draw_key("random mask", config.validation.seed)
+        filters["random_mask"] = _Filter(masked.weights, arms.random_masks(samples, masked.weights, masked.masks, seed))
+    if "policy" in compared:
         policy = filters["policy"]
         removed = arms.removed_tokens(table, base, policy.weights, policy.masks)
         filters["random"] = _Filter(arms.random(table, base, removed, draw_key("random arm", config.validation.seed)), NO_MASKS)

@@ -26,7 +26,7 @@ FINE_TUNING_RATE = 1e-4
 KeepRule = Literal["source_priority", "longest", "shortest", "quality", "earliest"]
 GateSeverity = Literal["off", "warn", "fail"]
 GuardSeverity = Literal["off", "warn", "fail", "abort"]
-Arm = Literal["raw", "exact", "minhash", "policy", "random", "perplexity", "copy_cap", "downweight", "mask", "drop"]
+Arm = Literal["raw", "exact", "minhash", "policy", "random", "perplexity", "copy_cap", "downweight", "mask", "random_mask", "drop"]
 Criterion = Literal["random", "risk", "risk_low_spillover", "perplexity", "copies"]
 
 

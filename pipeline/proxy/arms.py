@@ -2,7 +2,7 @@
 
 An arm is data: the documents that stay, their weights, and tokens left out of the loss. Clusters that targets hold out are in no arm. Arms
 that a filter is compared with take away as much as it does: `random` from clusters of like copies, `perplexity` what a proxy that never saw
-the text finds hardest.
+the text finds hardest, `random_mask` as many tokens of the loss, in runs as long, somewhere else.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ DOCUMENTS = {
 MASKS = {"doc_id": pl.Int64, "start": pl.Int64, "end": pl.Int64}
 """Tokens of a document that are left out of the loss, end exclusive."""
 ORDER = ("content_hash", "row_hash", "doc_id")
+TRIES = 100
+"""Places drawn for a run of masked tokens before it is given up."""
 
 
 def raw(documents: pl.DataFrame) -> pl.DataFrame:
@@ -133,6 +135,37 @@ def members_of(samples: pl.DataFrame, weights: pl.DataFrame, masks: pl.DataFrame
     return (
         kept.join(by_window, on="sample_id", how="left").select("sample_id", "weight", pl.col("masked").fill_null(none)).sort("sample_id")
     )
+
+
+def random_masks(samples: pl.DataFrame, weights: pl.DataFrame, masks: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Return as many masked tokens as masks leave out of the windows of the documents that stay, in runs as long at places drawn anew.
+
+    Runs do not overlap; those that find no room, tried a hundred times, are left out. `samples`: sample_id, doc_id, start, end.
+    """
+    masked = members_of(samples, weights, masks).select("sample_id", "masked")
+    windows = samples.join(masked, on="sample_id").sort("sample_id")
+    lengths = [len(run) for places in windows["masked"].to_list() for run in _runs(np.array(places, np.int64))]
+    sizes = (windows["end"] - windows["start"]).to_numpy()
+    is_free = [np.ones(size, np.bool_) for size in sizes.tolist()]
+    rng = np.random.default_rng(seed)
+    rows = []
+    for length in sorted(lengths, reverse=True):
+        room = np.maximum(sizes - length + 1, 0)
+        ends = np.cumsum(room)
+        for place in rng.integers(ends[-1], size=TRIES).tolist():
+            window = int(np.searchsorted(ends, place, side="right"))
+            first = place - int(ends[window] - room[window])
+            if is_free[window][first : first + length].all():
+                is_free[window][first : first + length] = False
+                start = int(windows["start"][window]) + first
+                rows.append((int(windows["doc_id"][window]), start, start + length))
+                break
+    return pl.DataFrame(sorted(rows), schema=MASKS, orient="row")
+
+
+def _runs(places: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Return rising numbers cut where they skip one."""
+    return np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(places) else []
 
 
 def token_masks(texts: Iterable[tuple[int, str]], spans: pl.DataFrame, tokenizer: Tokenizer) -> pl.DataFrame:

@@ -111,6 +111,40 @@ def test_a_random_drop_takes_as_much_from_clusters_of_like_copies(documents: pl.
     assert set(arms.random(documents, base, wanted, 2)["doc_id"]) != set(left["doc_id"])
 
 
+def test_random_masks_hide_as_much_in_runs_as_long() -> None:
+    """Inside the windows of what stays, without overlap, in other places by another seed; a document that is out gets none."""
+    samples = pl.DataFrame(
+        {
+            "sample_id": range(40),
+            "doc_id": [number // 2 for number in range(40)],
+            "start": [128 * (number % 2) for number in range(40)],
+            "end": [128 * (number % 2) + (128 if number % 2 == 0 else 60) for number in range(40)],
+        }
+    )
+    weights = pl.DataFrame({"doc_id": range(1, 20), "weight": 1.0})
+    # runs of 40, of 20 on both sides of a window's end, and of 10 beyond the last window
+    masks = pl.DataFrame({"doc_id": [0, 3, 5, 7], "start": [0, 50, 108, 188], "end": [99, 90, 148, 198]}, schema=arms.MASKS)
+    drawn = arms.random_masks(samples, weights, masks, 1)
+    assert sorted((drawn["end"] - drawn["start"]).to_list()) == [20, 20, 40]
+    assert 0 not in drawn["doc_id"]
+    as_masked = [arms.members_of(samples, weights, each)["masked"].list.len().sum() for each in (masks, drawn)]
+    assert as_masked == [80, 80]
+    assert arms.random_masks(samples, weights, masks, 1).equals(drawn)
+    assert not arms.random_masks(samples, weights, masks, 2).equals(drawn)
+    assert arms.random_masks(samples, weights, NO_MASKS, 1).is_empty()
+
+
+def test_random_masks_without_room_are_given_up() -> None:
+    """A window that is masked whole takes no second run."""
+    samples = pl.DataFrame({"sample_id": [0], "doc_id": [0], "start": [0], "end": [16]})
+    weights = pl.DataFrame({"doc_id": [0], "weight": [1.0]})
+    masks = pl.DataFrame({"doc_id": [0, 0], "start": [0, 12], "end": [11, 15]}, schema=arms.MASKS)
+    drawn = [arms.random_masks(samples, weights, masks, seed) for seed in range(20)]
+    assert {(each["end"] - each["start"]).max() for each in drawn} == {11}
+    # eleven of sixteen tokens leave room for three more only where they stand near an end
+    assert {each.height for each in drawn} == {1, 2}
+
+
 def test_perplexity_prunes_the_hardest_text_first(documents: pl.DataFrame) -> None:
     """Nothing that stays is harder than what goes; text without a perplexity stays."""
     unknown = documents.with_columns(perplexity=pl.when(pl.col("doc_id") > 0).then("perplexity"))
