@@ -138,10 +138,10 @@ def test_random_masks_without_room_are_given_up() -> None:
     """A window that is masked whole takes no second run."""
     samples = pl.DataFrame({"sample_id": [0], "doc_id": [0], "start": [0], "end": [16]})
     weights = pl.DataFrame({"doc_id": [0], "weight": [1.0]})
-    masks = pl.DataFrame({"doc_id": [0, 0], "start": [0, 12], "end": [11, 15]}, schema=arms.MASKS)
+    masks = pl.DataFrame({"doc_id": [0, 0], "start": [0, 12], "end": [11, 16]}, schema=arms.MASKS)
     drawn = [arms.random_masks(samples, weights, masks, seed) for seed in range(20)]
     assert {(each["end"] - each["start"]).max() for each in drawn} == {11}
-    # eleven of sixteen tokens leave room for three more only where they stand near an end
+    # eleven of sixteen tokens leave room for four more only where they stand near an end
     assert {each.height for each in drawn} == {1, 2}
 
 
