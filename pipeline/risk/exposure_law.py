@@ -1,4 +1,4 @@
-"""The exposure law: how much of a suffix a model still misses, from copies and model size alone, and what chance of recital that leaves.
+"""The exposure law: how much of a suffix a model still misses, from copies, near copies and size, and what chance of recital that leaves.
 
 Proxies recite few texts, too few to learn from which; but what each of them still *misses* of each text is a number, and there are many of
 those. So that number is fitted, and recital follows from it: a suffix whose loss is under the limit of (n, p)-discoverability is recited.

@@ -41,7 +41,7 @@ def scale_graded(scored: pl.DataFrame, labels: pl.DataFrame, thresholds: Mapping
 def unchecked_law(scored: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     """Mark scores that are the exposure law's alone, because too few clusters were memorized to check it: no row is supported."""
     positive = int(at_largest_size(labels)["memorized"].sum())
-    said = f"; by copies, windows and model size alone: only {positive} memorized clusters to check it by"
+    said = f"; by copies, near copies, windows and model size alone: only {positive} memorized clusters to check it by"
     return scored.with_columns(is_supported=pl.lit(False), reason=pl.col("reason") + said)
 
 
