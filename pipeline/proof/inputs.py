@@ -64,7 +64,7 @@ ARM_CLUSTERS: Mapping[str, type[pl.DataType]] = {
     "is_kept": pl.Boolean,  # some document of it is in the arm's training data, with weight above 0
 }
 DROP_CURVE: Mapping[str, type[pl.DataType]] = {
-    "criterion": pl.String,  # random, risk, risk_low_spillover, perplexity, copies, ...; none: nothing dropped
+    "criterion": pl.String,  # as in validation.curve; none: nothing dropped
     "seed": pl.Int64,  # runs of one seed are paired
     "scope": pl.String,  # natural, all
     "share": pl.Float64,  # of the deduplicated tokens that were dropped

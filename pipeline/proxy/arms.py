@@ -95,8 +95,8 @@ def drop_share(
 ) -> pl.DataFrame | None:
     """Drop a share of the base's tokens, or of its natural ones and only those, by a criterion; None where it cannot be had.
 
-    risk: sink_score; risk_low_spillover: the mean of the ranks of sink_score and of low spillover; copies; perplexity; random. Ties go by
-    a draw, so that a criterion which cannot tell drops at random.
+    risk: sink_score; low_spillover: what taught other text least; risk_low_spillover: the mean of both ranks; perplexity; copies in the raw
+    corpus; length, the longest first; random. Ties go by a draw, so that a criterion which cannot tell drops at random.
     """
     clusters = _clusters(documents, base)
     if natural_only:
@@ -106,6 +106,8 @@ def drop_share(
         "random": pl.lit(0.0),
         "risk": pl.col("sink_score"),
         "copies": pl.col("copies").cast(pl.Float64),
+        "length": pl.col("num_tokens").cast(pl.Float64),
+        "low_spillover": -pl.col("spillover"),
         "perplexity": pl.col("perplexity"),
         "risk_low_spillover": pl.col("sink_score").rank() - pl.col("spillover").rank(),
     }[criterion]
