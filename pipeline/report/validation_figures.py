@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.report.forest import Column, Mark, forest
-from pipeline.report.plot import Figure, Panel, Scale, linear, short_percent
+from pipeline.report.plot import Figure, Panel, Scale, short_percent
 from pipeline.report.wording import count, decimal, percent, predictor, spread
 
 REQUIRED, AIM = 0.8, 0.9
 OVER_RIVAL = 0.05
 SHARES, GAINS = (-0.2, 1.3), (-0.4, 0.6)
 """Disattenuated figures, and differences, beyond which nothing is drawn: few clusters throw them anywhere."""
-MAX_CRITERIA = 5
+CRITERIA = ("random", "risk", "risk_low_spillover", "low_spillover", "copies", "length", "perplexity")
+"""Of the free-token curve, as they are drawn: our own after what they are held against, then what they may be made of."""
 
 Row = Mapping[str, Any]
 
@@ -152,32 +153,28 @@ def arms(entry: Row) -> Figure | None:
 
 
 def free_tokens(entry: Row) -> Figure | None:
-    """Draw what dropping text costs on held-out text, by criterion and share."""
-    names = list(dict.fromkeys(row["criterion"] for row in entry["rows"]))
-    shown = sorted(names, key=lambda name: (name != "random", names.index(name)))[:MAX_CRITERIA]
-    if not shown:
+    """Draw what dropping text costs on held-out text by share and criterion, and that beside what dropping as much at random costs."""
+    drawn = sorted(entry["rows"], key=lambda row: (row["share"], CRITERIA.index(row["criterion"])))
+    if not drawn:
         return None
-    panel = Panel.with_legend([name.replace("_", " ") for name in shown])
-    rows = [row for row in entry["rows"] if row["criterion"] in shown]
-    x = linear([0, *(row["share"] for row in rows)], panel.left, panel.right, from_zero=True)
-    known = [row["cost"][key] for row in rows for key in ("value", "low", "high") if row["cost"][key] is not None]
-    y = linear([0, *known], panel.bottom, panel.top, from_zero=True)
-    panel.axes(x, y, ("Share of deduplicated tokens dropped", "Held-out loss, nats per token more"), (short_percent, decimal))
-    for series, name in enumerate(shown, start=1):
-        own = [row for row in rows if row["criterion"] == name]
-        for row in own:
-            if row["cost"]["low"] is not None:
-                at = x(row["share"]) + 3 * (series - 1)
-                panel.whisker(at, y(row["cost"]["low"]), y(row["cost"]["high"]), series)
-        panel.line([(x(row["share"]) + 3 * (series - 1), y(row["cost"]["value"])) for row in own], series)
-    return panel.figure(
+    columns = (
+        Column("Held-out loss, nats a token more", [[Mark(row["cost"])] for row in drawn], (0,)),
+        Column("Beyond random's", [[Mark(row.get("cost_over_random"), 2)] for row in drawn], (0,)),
+    )
+    return forest([f"{row['criterion'].replace('_', ' ')}, {short_percent(row['share'])}" for row in drawn], columns).figure(
         f"free-tokens-{entry['scope']}",
         f"Are there tokens that cost nothing? {entry['scope'].capitalize()} text",
         entry["sentence"].replace("_", " "),
-        ("Criterion", "Share", "Cost", "Memorization removed"),
+        ("Criterion", "Share", "Cost", "Beyond random's", "Memorization removed"),
         [
-            (row["criterion"].replace("_", " "), percent(row["share"]), spread(row["cost"]), decimal(row["memorized_removed"]))
-            for row in entry["rows"]
+            (
+                row["criterion"].replace("_", " "),
+                percent(row["share"]),
+                spread(row["cost"]),
+                spread(row.get("cost_over_random")),
+                decimal(row["memorized_removed"]),
+            )
+            for row in drawn
         ],
     )
 
