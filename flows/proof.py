@@ -133,8 +133,9 @@ def measure_arms(corpus: TargetCorpus, target: Evidence, arms: Sequence[PlannedA
     for arm in done:
         row, found = proxies[arm.planned.spec.name], results[arm.planned.spec.name]
         if arm.kind == CURVE:
-            gain = found.join(outside, on="cluster_id").select((pl.col("unseen_loss") - pl.col("loss")).mean()).item()
-            curve.append((arm.arm, arm.seed, arm.scope, arm.share, row["held_out_loss"], gain))
+            gains = found.join(outside, on="cluster_id").select("num_tokens", gain=pl.col("unseen_loss") - pl.col("loss"))
+            by_tokens = gains.select(pl.col("gain").dot("num_tokens") / pl.col("num_tokens").sum()).item()
+            curve.append((arm.arm, arm.seed, arm.scope, arm.share, row["held_out_loss"], gains["gain"].mean(), by_tokens))
             continue
         kept = documents.filter(pl.col("doc_id").is_in(arm.doc_ids.implode()))["cluster_id"].unique()
         emission = runs[arm.planned.spec.name].facts["emission"]
@@ -154,14 +155,16 @@ def measure_arms(corpus: TargetCorpus, target: Evidence, arms: Sequence[PlannedA
 
 
 def by_cluster(samples: pl.DataFrame, run: Artifact) -> pl.DataFrame:
-    """Return cluster_id, recall (null where no suffix fits) and loss: means over a cluster's distinct windows at the run's end."""
-    windows = samples.select("cluster_id", "window_id").unique()
+    """Return cluster_id; recall (null where no suffix fits) and loss, means over its distinct windows at the end of the run; num_tokens."""
+    windows = samples.select("cluster_id", "window_id", "num_tokens").unique()
     signals, extractions = (read_table(run.folder, name) for name in ("proxy_signals", "extractions"))
     last = signals.filter(pl.col("step") == pl.col("step").max()).select("loss", window_id="sample_id")
     scores = extractions.select("memorization_score", window_id="sample_id")
     joined = windows.join(last, on="window_id").join(scores, on="window_id", how="left").sort("cluster_id", "window_id")
     return joined.group_by("cluster_id", maintain_order=True).agg(
-        recall=pl.col("memorization_score").cast(pl.Float64).mean(), loss=pl.col("loss").cast(pl.Float64).mean()
+        recall=pl.col("memorization_score").cast(pl.Float64).mean(),
+        loss=pl.col("loss").cast(pl.Float64).mean(),
+        num_tokens=pl.col("num_tokens").cast(pl.Float64).sum(),
     )
 
 

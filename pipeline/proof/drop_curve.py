@@ -40,8 +40,10 @@ def _scope(runs: pl.DataFrame, interval: float) -> dict[str, Any]:
     rows = []
     for (criterion, share), cell in cells.items():
         cost = mean_difference(costs[criterion, share], noise, degrees, interval)
-        removed = _removed(cell)
+        removed = _removed(cell, "memorized")
+        by_tokens = _removed(cell, "memorized_by_tokens")
         row: dict[str, Any] = {"criterion": criterion, "share": share, "cost": cost, "memorized_removed": removed}
+        row["memorized_removed_by_tokens"] = by_tokens
         if (criterion, share) in extra:
             row |= _against_random(cost, removed, cells[RANDOM, share], costs[RANDOM, share])
             less = mean_difference(extra[criterion, share], extra_noise, extra_degrees, interval)
@@ -59,8 +61,8 @@ def _column(cell: pl.DataFrame, name: str) -> Array:
     return (cell[name] - cell[f"{name}_none"]).to_numpy().astype(np.float64)
 
 
-def _removed(cell: pl.DataFrame) -> float | None:
-    change = (cell["memorized_none"] - cell["memorized"]).drop_nulls()
+def _removed(cell: pl.DataFrame, name: str) -> float | None:
+    change = (cell[f"{name}_none"] - cell[name]).drop_nulls()
     return float(change.to_numpy().mean()) if len(change) else None
 
 
@@ -72,7 +74,7 @@ def _over_random(costs: dict[tuple[str, float], Array], cells: dict[tuple[str, f
 
 
 def _against_random(cost: dict[str, Any], removed: float | None, random: pl.DataFrame, random_cost: Array) -> dict[str, Any]:
-    at_random, gone = float(random_cost.mean()), _removed(random)
+    at_random, gone = float(random_cost.mean()), _removed(random, "memorized")
     ratio = None
     if removed is not None and gone is not None and cost["value"] > 0 and at_random > 0 and gone > 0:
         ratio = (removed / cost["value"]) / (gone / at_random)

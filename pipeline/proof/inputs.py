@@ -70,6 +70,7 @@ DROP_CURVE: Mapping[str, type[pl.DataType]] = {
     "share": pl.Float64,  # of the deduplicated tokens that were dropped
     "held_out_loss": pl.Float64,
     "memorized": pl.Float64,  # nullable: mean counterfactual gain over all clusters, nats per token
+    "memorized_by_tokens": pl.Float64,  # nullable: the same, each cluster by its tokens
 }
 REGULARIZATION: Mapping[str, type[pl.DataType]] = {"setting": pl.String, "cluster_id": pl.Binary, "gain": pl.Float64}
 """`setting` none is the ordinary training; the others are compared with it."""

@@ -19,11 +19,11 @@ def runs(cost: Mapping[str, float], noise: float, seeds: int = 3) -> pl.DataFram
     rows: list[tuple[Any, ...]] = []
     for seed in range(seeds):
         base = 3.0 + 0.1 * rng.normal()
-        rows.append(("none", seed, "natural", 0.0, base, 1.0))
+        rows.append(("none", seed, "natural", 0.0, base, 1.0, 2.0))
         for criterion, price in cost.items():
             for share in (0.05, 0.1, 0.2):
                 gone = 1.0 - share * (5.0 if criterion == "risk" else 1.0)
-                rows.append((criterion, seed, "natural", share, base + price * share + noise * rng.normal(), gone))
+                rows.append((criterion, seed, "natural", share, base + price * share + noise * rng.normal(), gone, 2 * gone))
     return pl.DataFrame(rows, schema=dict(DROP_CURVE), orient="row")
 
 
@@ -37,6 +37,7 @@ def test_a_free_criterion_beats_random() -> None:
     assert row["share_of_random_cost"] == pytest.approx(0.1, abs=0.1)
     assert row["cost_over_random"]["value"] == pytest.approx(-0.09, abs=0.01)
     assert row["removed_per_nat_over_random"] > 3
+    assert row["memorized_removed_by_tokens"] == pytest.approx(2 * row["memorized_removed"])
 
 
 def test_no_difference_is_said_to_be_none() -> None:

@@ -603,6 +603,7 @@ def synthetic_validation(source: str) -> dict[str, Any]:
             "share": share,
             "cost": estimate(),
             "memorized_removed": figure(),
+            "memorized_removed_by_tokens": figure(),
             "cost_over_random": estimate(),
             "beats_random": True,
         }
