@@ -27,10 +27,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
-from scipy.special import ndtr
+from scipy.special import log_ndtr, ndtr
 
 from pipeline.config import RiskConfig
-from pipeline.risk.crossfit import NO_FOLD, Folds, clipped_logit
+from pipeline.risk.crossfit import NO_FOLD, Folds
 from pipeline.risk.evidence import Evidence
 from pipeline.risk.labels import discoverable_log_prob
 from pipeline.risk.linear import Array, even_weights
@@ -39,6 +39,9 @@ MIN_CLUSTERS = 10
 MIN_RESIDUAL = 0.05
 """Nats a token below which residuals do not differ: every such suffix is recited, and a logarithm would let them rule the fit."""
 MIN_SPREAD = 0.1
+LEAST, MOST = -690.0, -1e-6
+"""Logarithms of the least and the largest chance of memorization. Far from what proxies recite all chances are tiny, and their order is
+what is known: a floor of one in a million made every text of a corpus of mail alike (reports/log.md)."""
 LOGITS_A_DEVIATION = 1.702
 """What a standard deviation is in log-odds where the normal distribution is taken for the logistic. Source: Camilli 1994."""
 PENALTY = 1.0
@@ -100,12 +103,18 @@ class ExposureLaw:
 
     def recital(self, seen: Exposure) -> Array:
         """Return the probability (n,) that a model recites one of a text's windows."""
-        one = ndtr(self.score(seen.copies, seen.near, seen.doublings))
-        return np.asarray(-np.expm1(seen.windows * np.log1p(-np.minimum(one, 1 - 1e-9))))
+        return np.asarray(-np.expm1(self._log_missed(seen)))
 
     def logits(self, seen: Exposure) -> Array:
         """Return log-odds (n,) of memorization: recited, and gained more than the null."""
-        return clipped_logit(self.recital(seen) * seen.passes)
+        tiny = np.exp(LEAST)
+        recited = np.maximum(-np.expm1(self._log_missed(seen)), tiny)
+        chance = np.clip(np.log(recited) + np.log(np.maximum(seen.passes, tiny)), LEAST, MOST)
+        return np.asarray(chance - np.log(-np.expm1(chance)))
+
+    def _log_missed(self, seen: Exposure) -> Array:
+        """Return the logarithm of the chance (n,) that none of a text's windows is recited."""
+        return np.asarray(seen.windows * log_ndtr(-self.score(seen.copies, seen.near, seen.doublings)))
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.special import expit
+from scipy.special import expit, logit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
 
 from pipeline.config import RiskConfig
 from pipeline.risk.classes import sink_class
 from pipeline.risk.corpus_features import Parts, corpus_texts
-from pipeline.risk.crossfit import NO_FOLD, clipped_logit
+from pipeline.risk.crossfit import NO_FOLD
 from pipeline.risk.evaluation import evaluate
 from pipeline.risk.evidence import Evidence, check_independence
 from pipeline.risk.exposure_law import count_windows, exposure, read_residuals
@@ -180,7 +180,7 @@ def _with_student(
     else:
         seen = exposure(rest, target.doublings, teacher.test.passes(gain))
         guessed = exposure(lesson, target.doublings, teacher.test.passes(student_gains(student, taught_raw, taught_folds)))
-        logits, missed = teacher.laws.out_of_fold(seen, unseen), clipped_logit(sink) - teacher.laws.out_of_fold(guessed, taught_folds)
+        logits, missed = teacher.laws.out_of_fold(seen, unseen), logit(sink) - teacher.laws.out_of_fold(guessed, taught_folds)
         sink_sd = np.hypot(teacher.laws.drawn(seen).std(axis=1), float(np.std(missed)))
     sink_sd = np.hypot(sink_sd, _extrapolation_spread(teacher, target))
     signal = student_signals(student, raw, unseen)
@@ -234,5 +234,6 @@ def _broadcast(documents: pl.DataFrame, clusters: Clusters, scored: pl.DataFrame
     is_empty = pl.col("num_bytes") == 0
     emptied = {**dict.fromkeys(SCORES, 0.0), "scored_by": "empty", "is_supported": True, "reason": "no text", "sink_class": None}
     filled = rows.with_columns(pl.when(is_empty).then(pl.lit(value)).otherwise(pl.col(name)).alias(name) for name, value in emptied.items())
-    rounded = filled.with_columns(pl.col(*SCORES, *FEATURES).round(DECIMALS)).drop("num_bytes")
+    # a chance of one in a billion is not one of one in a million
+    rounded = filled.with_columns(pl.col(*SCORES).round_sig_figs(DECIMALS), pl.col(*FEATURES).round(DECIMALS)).drop("num_bytes")
     return SINK_SCORES.check(rounded.with_columns(pl.col("sink_class").cast(pl.String)))

@@ -92,6 +92,21 @@ def test_more_copies_more_windows_and_a_larger_model_never_lower_it(
         assert law.recital(_seen(*(value + more * (at == raised) for at, value in enumerate(given))))[0] >= base - 1e-12
 
 
+def test_order_survives_where_no_recital_is_likely() -> None:
+    """Ten standard deviations from the limit log-odds still tell copies, windows and gains apart, and are those of tiny chances."""
+    far = ExposureLaw(2.0, -0.2, -0.1, 0.0, 16.0, 0.25, LIMIT)
+    copies, windows = np.array([0.0, 1.0, 1.0, 1.0]), np.array([1.0, 1.0, 8.0, 8.0])
+    seen = Exposure(copies, np.zeros(4), windows, np.full(4, 16.0), np.array([0.5, 0.5, 0.5, 1.0]))
+    logits = far.logits(seen)
+    assert (np.diff(logits) > 0).all()
+    assert logits[-1] < -30
+    assert np.diff(logits)[1:] == pytest.approx([np.log(8), np.log(2)], abs=1e-6)
+    ends = far.logits(replace(seen, copies=np.full(4, 1e4), windows=np.full(4, 1e6), passes=np.array([0.0, 0.0, 1.0, 1.0])))
+    assert np.isfinite(ends).all()
+    assert (ends[2:] > 13).all()
+    assert (ends[:2] < -600).all()
+
+
 def test_slopes_of_the_wrong_sign_are_held_at_zero() -> None:
     """Where texts of many copies happen to be missed more, the law says that copies do nothing, not that they protect."""
     drawn = _drawn()

@@ -242,7 +242,9 @@ def test_empty_text_scores_zero_by_itself(world: Any) -> None:
 
 
 def test_features_are_rounded_so_that_noise_of_summation_does_not_show(scored: tuple[Any, dict[str, Any]]) -> None:
-    """Every number of the table has at most six decimals."""
-    numbers = scored[0].select(*SCORES, *FEATURES).to_numpy()
+    """Every feature of the table has at most six decimals, every score six figures, however small it is."""
+    numbers = scored[0].select(*FEATURES).to_numpy()
     finite = numbers[np.isfinite(numbers)]
     np.testing.assert_array_equal(finite, np.round(finite, 6))
+    scores = scored[0].select(*SCORES).to_numpy().ravel().tolist()
+    assert scores == pytest.approx([float(f"{score:.5e}") for score in scores], rel=1e-12, abs=0)
