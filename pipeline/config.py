@@ -27,7 +27,7 @@ KeepRule = Literal["source_priority", "longest", "shortest", "quality", "earlies
 GateSeverity = Literal["off", "warn", "fail"]
 GuardSeverity = Literal["off", "warn", "fail", "abort"]
 Arm = Literal["raw", "exact", "minhash", "policy", "random", "perplexity", "copy_cap", "downweight", "mask", "random_mask", "drop"]
-Criterion = Literal["random", "risk", "risk_low_spillover", "low_spillover", "perplexity", "copies", "length"]
+Criterion = Literal["random", "risk", "risk_low_spillover", "low_spillover", "copies", "length", "perplexity"]
 
 
 def _without_secrets(url: str) -> str:

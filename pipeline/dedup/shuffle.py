@@ -11,10 +11,10 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline.dedup.kernels import Hashes
+from pipeline.dedup.union_find import Indices
 from pipeline.store import read_scratch, write_scratch
 
 Rows = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from numba import njit
 
 from pipeline.dedup.kernels import Hashes
 from pipeline.dedup.shuffle import Rows, Split, slices_of, write_split
+from pipeline.dedup.union_find import Indices
 
 RECORD = np.dtype([("key", np.uint64), ("place", np.uint64)])
 REPEAT = np.dtype(
@@ -24,7 +25,6 @@ HALF = np.uint64(32)
 LOW_HALF = np.uint64(0xFFFFFFFF)
 ONE, SPREAD = np.uint64(1), np.uint64(0x9E3779B97F4A7C15)
 
-Indices = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.uint32]
 
 

@@ -41,9 +41,8 @@ def _scope(runs: pl.DataFrame, interval: float) -> dict[str, Any]:
     for (criterion, share), cell in cells.items():
         cost = mean_difference(costs[criterion, share], noise, degrees, interval)
         removed = _removed(cell, "memorized")
-        by_tokens = _removed(cell, "memorized_by_tokens")
         row: dict[str, Any] = {"criterion": criterion, "share": share, "cost": cost, "memorized_removed": removed}
-        row["memorized_removed_by_tokens"] = by_tokens
+        row["memorized_removed_by_tokens"] = _removed(cell, "memorized_by_tokens")
         if (criterion, share) in extra:
             row |= _against_random(cost, removed, cells[RANDOM, share], costs[RANDOM, share])
             less = mean_difference(extra[criterion, share], extra_noise, extra_degrees, interval)

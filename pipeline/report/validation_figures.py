@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
+from pipeline.config import Criterion
 from pipeline.report.forest import Column, Mark, forest
 from pipeline.report.plot import Figure, Panel, Scale, short_percent
 from pipeline.report.wording import count, decimal, percent, predictor, spread
@@ -13,7 +14,7 @@ REQUIRED, AIM = 0.8, 0.9
 OVER_RIVAL = 0.05
 SHARES, GAINS = (-0.2, 1.3), (-0.4, 0.6)
 """Disattenuated figures, and differences, beyond which nothing is drawn: few clusters throw them anywhere."""
-CRITERIA = ("random", "risk", "risk_low_spillover", "low_spillover", "copies", "length", "perplexity")
+CRITERIA = get_args(Criterion)
 """Of the free-token curve, as they are drawn: our own after what they are held against, then what they may be made of."""
 
 Row = Mapping[str, Any]

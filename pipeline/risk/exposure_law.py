@@ -103,18 +103,15 @@ class ExposureLaw:
 
     def recital(self, seen: Exposure) -> Array:
         """Return the probability (n,) that a model recites one of a text's windows."""
-        return np.asarray(-np.expm1(self._log_missed(seen)))
+        log_missed = seen.windows * log_ndtr(-self.score(seen.copies, seen.near, seen.doublings))
+        return np.asarray(-np.expm1(log_missed))
 
     def logits(self, seen: Exposure) -> Array:
         """Return log-odds (n,) of memorization: recited, and gained more than the null."""
         tiny = np.exp(LEAST)
-        recited = np.maximum(-np.expm1(self._log_missed(seen)), tiny)
-        chance = np.clip(np.log(recited) + np.log(np.maximum(seen.passes, tiny)), LEAST, MOST)
+        recited, passed = (np.log(np.maximum(chance, tiny)) for chance in (self.recital(seen), seen.passes))
+        chance = np.clip(recited + passed, LEAST, MOST)
         return np.asarray(chance - np.log(-np.expm1(chance)))
-
-    def _log_missed(self, seen: Exposure) -> Array:
-        """Return the logarithm of the chance (n,) that none of a text's windows is recited."""
-        return np.asarray(seen.windows * log_ndtr(-self.score(seen.copies, seen.near, seen.doublings)))
 
 
 @dataclass(frozen=True)
