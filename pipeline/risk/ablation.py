@@ -17,6 +17,7 @@ from pipeline.risk.features import CORPUS_FEATURES, FEATURES, FITTED_FEATURES, F
 from pipeline.risk.labels import graded_thresholds, label_clusters, null_gain
 from pipeline.risk.linear import Array
 from pipeline.risk.predictor import (
+    GAIN_RATIO,
     RIVAL_FEATURES,
     Rows,
     build_rows,
@@ -83,9 +84,9 @@ def ablate(texts: pl.DataFrame, evidence: Evidence, config: RiskConfig, target_p
     table = tables[top].join(windows, on="cluster_id", how="left", maintain_order="left")
     ratio = size - float(np.log2(num_parameters[top]))
     folds = assign_folds(rows.cluster_ids, positive_clusters(rows), config.num_folds, seed)
-    residuals = (read_residuals(evidence, texts, config), read_residuals(evidence, texts, config, "full"))
+    ladder = read_residuals(evidence, texts, config, "full")
     undrawn = np.zeros((0, len(rows.cluster_ids)), np.int64)
-    laws = fit_laws(*residuals, dict(zip(rows.cluster_ids, folds.tolist(), strict=True)), undrawn, rows.cluster_ids)
+    laws = fit_laws(ladder, dict(zip(rows.cluster_ids, folds.tolist(), strict=True)), undrawn, rows.cluster_ids)
     frames = [_fit_rival(RIVAL_FEATURES, rows, table, ratio, folds)]
     for name, features in signal_blocks().items():
         frames.append(_fit_block(name, features, rows, table, size, ratio, folds, laws, null_gain(nulls)))
@@ -128,11 +129,11 @@ def _fit_block(
 ) -> pl.DataFrame:
     at, raw = folds_of(table["cluster_id"].to_list(), rows, folds), raw_features(table)
     gain_model = fit_gain(rows, folds, features)
-    gain = gain_model.predict(raw, np.full(table.height, ratio), at)
+    gain = gain_model.predict(raw, np.full(table.height, GAIN_RATIO), at)
     if laws is None:
         return _frame(name, table, fit_sink(rows, folds, features).predict(raw, np.full(table.height, ratio), at), gain)
-    passes = gain_test(rows, gain_model, folds, null).passes(gain)
-    return _frame(name, table, laws.out_of_fold(exposure(table, size, passes), at), gain)
+    test = gain_test(rows, gain_model, folds, null)
+    return _frame(name, table, laws.out_of_fold(exposure(table, size, gain), at, test), gain)
 
 
 def _frame(name: str, table: pl.DataFrame, logits: Array, gain: Array) -> pl.DataFrame:

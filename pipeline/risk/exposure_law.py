@@ -3,16 +3,24 @@
 Proxies recite few texts, too few to learn from which; but what each of them still *misses* of each text is a number, and there are many of
 those. So that number is fitted, and recital follows from it: a suffix whose loss is under the limit of (n, p)-discoverability is recited.
 The law: ln(residual loss of a suffix, nats a token) ~ N(level + a log2(copies) + c near + b log2(parameters), spread^2), a, b, c <= 0, for
-models trained with the text; near = log2(1 + fuzzy mass) of its near copies. A text with w windows is recited when one of them is. It is
-memorized when it also gained more than the null, which is the gain model's to say.
+models trained with the text; near = log2(1 + fuzzy mass) of its near copies. A text with w windows is recited when one of them is;
+SHARED of the variance is common to its windows.
+
+It is memorized when it also gained more than the null. A recited text gains more than its like: all that a model misses without it, which
+is the predicted gain and what models trained with it miss on average, less the little that a reciter misses.
+
+It is fitted twice. The law of the full proxies speaks for the target: they saw the whole subsample, and of all that proxies saw that is
+nearest to what a target sees. A doubling of text steepens slopes and widens the spread, by a quarter to a third between halves and full
+proxies on five corpora of six, and the slopes of the full ones are close to the targets' own. The law of the label halves speaks for halves alone,
+and it is the one that labels can check (reports/log.md).
 
 How surprising a text is stays out on purpose. It raises the residual and the gain alike, and memorization wants the first low and the
 second high: on the first validation of record every form of it ranked worse than none. Nor do other signals correct the law: fitted to the
 few texts that proxies recite they helped on none of four records and hurt on two (reports/log.md).
 
-What size does is taken from the full proxies, three sizes over the same text. Label halves are of two sizes and other splits: the slope
-between those two was .38 where the ladder's was .14, and extrapolated over five doublings it had nearly everything recited
-(reports/log.md).
+What size does is taken from the full proxies in both, three sizes over the same text. Label halves are of two sizes and other splits: the
+slope between those two was .38 where the ladder's was .14, and extrapolated over five doublings it had nearly everything recited. Beyond
+the largest proxy half of the slope is counted: five targets of six were found between none and the whole of it (reports/log.md).
 
 Source: Carlini 2023, section 4 (memorization is log-linear in copies and in size); Hayes 2024 ((n, p)-discoverable extraction).
 """
@@ -21,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -44,6 +52,13 @@ LEAST, MOST = -690.0, -1e-6
 what is known: a floor of one in a million made every text of a corpus of mail alike (reports/log.md)."""
 LOGITS_A_DEVIATION = 1.702
 """What a standard deviation is in log-odds where the normal distribution is taken for the logistic. Source: Camilli 1994."""
+BEYOND = 0.5
+"""Share of the size slope that is counted beyond the largest proxy."""
+SHARED = 1 / 3
+"""Share of the residuals' variance that is common to a text's windows: .36, .34, .19, .40, .33 and .32 of it in the targets of six
+records (reports/log.md). Proxies cannot tell: theirs are two windows a text, and gave .21 to .73."""
+NODES, NODE_WEIGHTS = (array for array in np.polynomial.hermite_e.hermegauss(15))
+"""Gauss-Hermite quadrature over what a text's windows share."""
 PENALTY = 1.0
 """Ridge penalty of the slopes over standardized columns, in observations: it decides only where a column does not vary."""
 
@@ -74,44 +89,14 @@ class Exposure:
     """Hold what the law knows of texts, one row a text and model, all arrays (n,).
 
     `copies`: log2 of documents. `near`: `near_exposure`. `windows`: in which a recital is looked for. `doublings`: log2 of the model's
-    parameters. `passes`: chance that the gain exceeds the null (`GainTest`).
+    parameters. `gain`: predicted, nats a token.
     """
 
     copies: Array
     near: Array
     windows: Array
     doublings: Array
-    passes: Array
-
-
-@dataclass(frozen=True)
-class ExposureLaw:
-    """Hold the fitted law; slopes are a doubling's change of ln residual, of near copies too; `center`: log2 parameters at `level`."""
-
-    level: float
-    copies_slope: float
-    near_slope: float
-    size_slope: float
-    center: float
-    spread: float
-    limit: float
-
-    def score(self, copies: Array, near: Array, doublings: Array) -> Array:
-        """Return how many standard deviations (n,) a window's expected residual is below the limit of recital; arrays as in `Exposure`."""
-        expected = self.level + self.copies_slope * copies + self.near_slope * near + self.size_slope * (doublings - self.center)
-        return np.asarray((self.limit - expected) / self.spread)
-
-    def recital(self, seen: Exposure) -> Array:
-        """Return the probability (n,) that a model recites one of a text's windows."""
-        log_missed = seen.windows * log_ndtr(-self.score(seen.copies, seen.near, seen.doublings))
-        return np.asarray(-np.expm1(log_missed))
-
-    def logits(self, seen: Exposure) -> Array:
-        """Return log-odds (n,) of memorization: recited, and gained more than the null."""
-        tiny = np.exp(LEAST)
-        recited, passed = (np.log(np.maximum(chance, tiny)) for chance in (self.recital(seen), seen.passes))
-        chance = np.clip(recited + passed, LEAST, MOST)
-        return np.asarray(chance - np.log(-np.expm1(chance)))
+    gain: Array
 
 
 @dataclass(frozen=True)
@@ -122,8 +107,56 @@ class GainTest:
     spread: float
 
     def passes(self, gain: Array) -> Array:
-        """Return the probability (n,) that texts of these predicted gains exceed the null."""
+        """Return the probability (n,) that gains of which these are predicted exceed the null."""
         return np.asarray(ndtr((gain - self.null) / self.spread))
+
+
+@dataclass(frozen=True)
+class ExposureLaw:
+    """Hold the fitted law; slopes are a doubling's change of ln residual, of near copies too.
+
+    `center`, `largest`: log2 parameters at `level`, and of the largest proxy.
+    """
+
+    level: float
+    copies_slope: float
+    near_slope: float
+    size_slope: float
+    center: float
+    largest: float
+    spread: float
+    limit: float
+
+    def score(self, copies: Array, near: Array, doublings: Array) -> Array:
+        """Return how many standard deviations (n,) a window's expected residual is below the limit of recital; arrays as in `Exposure`."""
+        inside = np.minimum(doublings, self.largest)
+        by_size = self.size_slope * (inside - self.center + BEYOND * (doublings - inside))
+        expected = self.level + self.copies_slope * copies + self.near_slope * near + by_size
+        return np.asarray((self.limit - expected) / self.spread)
+
+    def recital(self, seen: Exposure) -> Array:
+        """Return the logarithm (n,) of the probability that a model recites one of a text's windows."""
+        own = self.score(seen.copies, seen.near, seen.doublings) / np.sqrt(1.0 - SHARED)
+        total = np.full(len(own), LEAST)
+        for node, weight in zip(NODES, NODE_WEIGHTS / NODE_WEIGHTS.sum(), strict=True):
+            log_missed = seen.windows * log_ndtr(-own - np.sqrt(SHARED / (1.0 - SHARED)) * node)
+            total = np.logaddexp(total, np.log(weight) + np.log(np.maximum(-np.expm1(log_missed), np.exp(LEAST))))
+        return total
+
+    def missed(self, seen: Exposure) -> Array:
+        """Return the mean loss (n,), nats a token, that proxies trained with such texts are left with: at most the largest proxy's size."""
+        expected = self.limit - self.spread * self.score(seen.copies, seen.near, np.minimum(seen.doublings, self.largest))
+        return np.asarray(np.exp(expected + self.spread**2 / 2))
+
+    def logits(self, seen: Exposure, test: GainTest) -> Array:
+        """Return log-odds (n,) of memorization: recited, and with that gained more than the null."""
+        passes = test.passes(seen.gain + self.missed(seen) - math.exp(self.limit))
+        chance = np.clip(self.recital(seen) + np.log(np.maximum(passes, np.exp(LEAST))), LEAST, MOST)
+        return np.asarray(chance - np.log(-np.expm1(chance)))
+
+    def size_spread(self, doublings: float) -> float:
+        """Return the standard deviation, in log-odds, of not knowing what size does beyond the largest proxy: uniform, 0 to the slope."""
+        return LOGITS_A_DEVIATION * abs(self.size_slope) * max(doublings - self.largest, 0.0) / (self.spread * math.sqrt(12))
 
 
 @dataclass(frozen=True)
@@ -133,41 +166,43 @@ class Laws:
     fitted: tuple[ExposureLaw, ...]
     draws: tuple[ExposureLaw, ...]
 
-    def out_of_fold(self, seen: Exposure, folds: Folds) -> Array:
+    def out_of_fold(self, seen: Exposure, folds: Folds, test: GainTest) -> Array:
         """Return log-odds (n,), each row by the law that did not see its fold; NO_FOLD by the one that saw all."""
-        every = np.array([law.logits(seen) for law in self.fitted])
+        every = np.array([law.logits(seen, test) for law in self.fitted])
         return every[folds, np.arange(len(folds))]
 
-    def drawn(self, seen: Exposure) -> Array:
+    def drawn(self, seen: Exposure, test: GainTest) -> Array:
         """Return log-odds (n, B) by each bootstrap draw."""
-        return np.array([law.logits(seen) for law in self.draws]).T
+        return np.array([law.logits(seen, test) for law in self.draws]).T
 
 
 def fit_laws(
-    residuals: Residuals, ladder: Residuals, fold_of: Mapping[bytes, int], draws: NDArray[np.int64], drawn: Sequence[bytes]
+    residuals: Residuals, fold_of: Mapping[bytes, int], draws: NDArray[np.int64], drawn: Sequence[bytes], ladder: Residuals | None = None
 ) -> Laws | None:
     """Fit the law once a fold, to all, and to bootstrap draws; None where one of them has too few clusters.
 
-    `residuals`: of the label halves, which give level, copies and spread; the size slope is that of the `ladder`, full proxies that all
-    trained on the same text. `fold_of`: fold of a cluster id; others are in all fits. `draws (B, m)`: how often each of the clusters
-    `drawn` is in a draw.
+    `ladder`: full proxies that all trained on the same text, whose size slope is taken; `residuals` themselves unless given. `fold_of`:
+    fold of a cluster id; others are in all fits. `draws (B, m)`: how often each of the clusters `drawn` is in a draw.
     """
     num_folds = max(fold_of.values(), default=-1) + 1
-    both = (residuals, ladder)
+    both = (residuals,) if ladder is None else (residuals, ladder)
     folds = [_of_rows(one, fold_of, NO_FOLD) for one in both]
     places = [_of_rows(one, {cluster_id: at for at, cluster_id in enumerate(drawn)}, len(drawn)) for one in both]
     times = np.hstack([draws, np.ones((len(draws), 1), np.int64)])
     left_out = [[np.where(own != fold, one.weights(), 0.0) for one, own in zip(both, folds, strict=True)] for fold in range(num_folds)]
     redrawn = [[one.weights() * row[at] for one, at in zip(both, places, strict=True)] for row in times]
     everything = [one.weights() for one in both]
-    laws = [_fit_with_ladder(residuals, ladder, *weights) for weights in (*left_out, everything, *redrawn)]
+    laws = [_fit_with_slope(both, weights) for weights in (*left_out, everything, *redrawn)]
     fitted = tuple(law for law in laws if law is not None)
     return Laws(fitted[: num_folds + 1], fitted[num_folds + 1 :]) if len(fitted) == len(laws) else None
 
 
-def _fit_with_ladder(residuals: Residuals, ladder: Residuals, own: Array, weights: Array) -> ExposureLaw | None:
-    by_size = fit_law(ladder, weights)
-    return fit_law(residuals, own, None if by_size is None else by_size.size_slope)
+def _fit_with_slope(both: Sequence[Residuals], weights: Sequence[Array]) -> ExposureLaw | None:
+    last = fit_law(both[-1], weights[-1])
+    if len(both) == 1 or last is None:
+        return last
+    law = fit_law(both[0], weights[0], last.size_slope)
+    return None if law is None else replace(law, largest=last.largest)
 
 
 def _of_rows(residuals: Residuals, values: Mapping[bytes, int], otherwise: int) -> NDArray[np.int64]:
@@ -191,10 +226,10 @@ def near_exposure(fuzzy_mass: pl.Expr) -> pl.Expr:
     return (1.0 + fuzzy_mass.fill_nan(None).fill_null(0.0)).log(2)
 
 
-def exposure(texts: pl.DataFrame, doublings: float, passes: Array) -> Exposure:
+def exposure(texts: pl.DataFrame, doublings: float, gain: Array) -> Exposure:
     """Gather what the law knows of texts (copies, fuzzy_mass, windows) and one model size."""
     near = texts.select(near_exposure(pl.col("fuzzy_mass"))).to_series().to_numpy()
-    return Exposure(texts["copies"].to_numpy(), near, texts["windows"].to_numpy(), np.full(texts.height, doublings), passes)
+    return Exposure(texts["copies"].to_numpy(), near, texts["windows"].to_numpy(), np.full(texts.height, doublings), gain)
 
 
 def read_residuals(evidence: Evidence, texts: pl.DataFrame, config: RiskConfig, role: str = "label_half") -> Residuals:
@@ -249,7 +284,8 @@ def fit_law(residuals: Residuals, weights: Array | None = None, size_slope: floa
     slopes = beta[:3] / scale
     level = float(beta[3] - slopes[:2] @ center[:2])
     by_size = float(slopes[2]) if size_slope is None else size_slope
-    return ExposureLaw(level, float(slopes[0]), float(slopes[1]), by_size, float(center[2]), spread, residuals.limit)
+    largest = float(residuals.doublings.max())
+    return ExposureLaw(level, float(slopes[0]), float(slopes[1]), by_size, float(center[2]), largest, spread, residuals.limit)
 
 
 def extrapolation_error(residuals: Residuals) -> float | None:

@@ -39,10 +39,16 @@ def scale_graded(scored: pl.DataFrame, labels: pl.DataFrame, thresholds: Mapping
 
 
 def unchecked_law(scored: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
-    """Mark scores that are the exposure law's alone, because too few clusters were memorized to check it: no row is supported."""
+    """Mark scores that are the exposure law's alone, because too few clusters were memorized to check it: no row is supported.
+
+    Their order is what is known, so intervals reach from 0 to 1: on mail, of which proxies learnt next to nothing, the law's own ended
+    at .002 where .06 were memorized (reports/log.md).
+    """
     positive = int(at_largest_size(labels)["memorized"].sum())
-    said = f"; by copies, near copies, windows and model size alone: only {positive} memorized clusters to check it by"
-    return scored.with_columns(is_supported=pl.lit(False), reason=pl.col("reason") + said)
+    said = f"; by copies, near copies, windows and model size alone: only {positive} memorized clusters to check it by, height unknown"
+    return scored.with_columns(
+        sink_score_low=pl.lit(0.0), sink_score_high=pl.lit(1.0), is_supported=pl.lit(False), reason=pl.col("reason") + said
+    )
 
 
 def base_rate_scores(texts: pl.DataFrame, labels: pl.DataFrame, config: RiskConfig) -> pl.DataFrame:

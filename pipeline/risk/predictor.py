@@ -42,6 +42,8 @@ UNKNOWN_LOGIT_ERROR = 1.0
 """Logits a doubling by which an interval widens when a single label size leaves the error of extrapolation unmeasured."""
 MIN_GAIN_SPREAD = 0.1
 """Nats a token: a gain model that fits better than this on few rows is not trusted to."""
+GAIN_RATIO = 0.0
+"""log2(N'/N) at which a target's gain is foretold: as at the largest proxy's own size."""
 RIVAL_FEATURES = ("copies", "loss", "zlib_ratio")
 
 
@@ -61,9 +63,9 @@ class Rows:
     windows: Array  # in which a recital was looked for
     near: Array  # `near_exposure`
 
-    def seen(self, passes: Array) -> Exposure:
-        """Return what the exposure law knows of each row; `passes (n,)`: as there."""
-        return Exposure(self.raw[:, FEATURES.index("copies")], self.near, self.windows, self.doublings, passes)
+    def seen(self, gain: Array) -> Exposure:
+        """Return what the exposure law knows of each row; `gain (n,)`: predicted."""
+        return Exposure(self.raw[:, FEATURES.index("copies")], self.near, self.windows, self.doublings, gain)
 
     def where(self, kept: NDArray[np.bool_]) -> Rows:
         """Return the rows that a mask keeps."""
@@ -101,14 +103,16 @@ class Model:
 class Teacher:
     """Hold the fitted predictors and what is known of their error.
 
-    `folds (n clusters)`: NO_FOLD where a cluster has no label. `laws`: None where no suffix's loss was measured, and then `sink` stands in;
-    they ask `test` whether a predicted gain exceeds the null. `is_graded`: labels are gains, because too few clusters are memorized to
+    `folds (n clusters)`: NO_FOLD where a cluster has no label. `laws`: of the full proxies, which speak for the target; `half_laws`: of the
+    label halves, which labels check; both None where no suffix's loss was measured, and then `sink` stands in. They ask `test` whether a
+    gain exceeds the null. `is_graded`: labels are gains, because too few clusters are memorized to
     check the law by. `sink_draws (B, q + 1)`, `gain_draws`: bootstrap coefficients. `size_error` (logits), `gain_error`: leave-one-size-out
     misses per doubling, None where unmeasured.
     """
 
     folds: Folds
     laws: Laws | None
+    half_laws: Laws | None
     test: GainTest
     sink: Model | None
     signal: Model
@@ -125,17 +129,18 @@ class Teacher:
         """Whether the sink score is the law's and too few clusters are memorized to check it by."""
         return self.is_graded and self.laws is not None
 
-    def sink_logits(self, raw: Array, seen: Exposure, folds: Folds) -> Array:
-        """Return log-odds of the sink score (n,): the law's, without one the graded model's."""
-        if self.laws is not None:
-            return self.laws.out_of_fold(seen, folds)
+    def sink_logits(self, raw: Array, seen: Exposure, folds: Folds, *, of_halves: bool = False) -> Array:
+        """Return log-odds of the sink score (n,), of label halves or for the target: the law's, without one the graded model's."""
+        laws = self.half_laws if of_halves else self.laws
+        if laws is not None:
+            return laws.out_of_fold(seen, folds, self.test)
         assert self.sink is not None
         return self.sink.predict(raw, np.zeros(len(raw)), folds)
 
     def sink_spread(self, raw: Array, seen: Exposure) -> Array:
         """Return the standard deviation (n,) of the sink score's log-odds over the bootstrap."""
         if self.laws is not None:
-            return np.asarray(self.laws.drawn(seen).std(axis=1))
+            return np.asarray(self.laws.drawn(seen, self.test).std(axis=1))
         assert self.sink is not None
         design = np.hstack([self.sink.design(raw, np.zeros(len(raw))), np.ones((len(raw), 1))])
         return np.asarray((self.sink.fitted.platts[NO_FOLD, 0] * design @ self.sink_draws.T).std(axis=1))
@@ -215,12 +220,15 @@ def fit_teacher(
     signals = tuple(name for name in FITTED_FEATURES if name not in COPY_FEATURES)
     gain = fit_gain(rows, folds, FITTED_FEATURES)
     test = gain_test(rows, gain, folds, null)
-    laws = fit_laws(residuals, ladder, dict(zip(rows.cluster_ids, folds.tolist(), strict=True)), draws, rows.cluster_ids)
+    fold_of = dict(zip(rows.cluster_ids, folds.tolist(), strict=True))
+    half_laws = fit_laws(residuals, fold_of, draws, rows.cluster_ids, ladder)
+    laws = None if half_laws is None else fit_laws(ladder, fold_of, draws, rows.cluster_ids)
     sink = fit_sink(labelled, folds, FITTED_FEATURES) if laws is None else None
     signal, rival = (fit_sink(labelled, folds, features, has_ratio=True) for features in (signals, RIVAL_FEATURES))
     return Teacher(
         folds,
         laws,
+        half_laws if laws is not None else None,
         test,
         sink,
         signal,
@@ -246,15 +254,15 @@ def folds_of(cluster_ids: Sequence[bytes], rows: Rows, folds: Folds) -> Folds:
     return np.array([known.get(cluster_id, NO_FOLD) for cluster_id in cluster_ids], np.int64)
 
 
-def seen_out_of_fold(rows: Rows, gain: Model, test: GainTest, folds: Folds) -> Exposure:
+def seen_out_of_fold(rows: Rows, gain: Model, folds: Folds) -> Exposure:
     """Return what the exposure law knows of rows, their gain predicted out-of-fold."""
-    return rows.seen(test.passes(gain.predict(rows.raw, rows.ratio, folds[rows.cluster])))
+    return rows.seen(gain.predict(rows.raw, rows.ratio, folds[rows.cluster]))
 
 
 def sink_logits(teacher: Teacher, rows: Rows) -> Array:
-    """Return the sink score's log-odds (n,) of labelled rows, out-of-fold."""
-    seen = seen_out_of_fold(rows, teacher.gain, teacher.test, teacher.folds)
-    return teacher.sink_logits(rows.raw, seen, teacher.folds[rows.cluster])
+    """Return the sink score's log-odds (n,) of labelled rows, out-of-fold, by the law of the halves that the labels are of."""
+    seen = seen_out_of_fold(rows, teacher.gain, teacher.folds)
+    return teacher.sink_logits(rows.raw, seen, teacher.folds[rows.cluster], of_halves=True)
 
 
 def interval_width(confidence: float) -> float:
@@ -262,11 +270,31 @@ def interval_width(confidence: float) -> float:
     return float(ndtri(0.5 + confidence / 2))
 
 
-def gain_spread(teacher: Teacher, raw: Array, ratio: Array, beyond: float) -> Array:
-    """Return each row's standard deviation of the gain: the bootstrap's, and the extrapolation's so many doublings beyond the labels."""
-    design = np.hstack([teacher.gain.design(raw, ratio), np.ones((len(raw), 1))])
+def extrapolation_spread(teacher: Teacher, doublings: float, beyond: float) -> float:
+    """Return the standard deviation, in log-odds, that the way beyond the proxies adds to a sink score's: how far off smaller proxies are
+    about the largest, and not knowing how much of the size slope goes on. `doublings`: log2 of the target's parameters.
+    """
+    error = UNKNOWN_LOGIT_ERROR if teacher.size_error is None else teacher.size_error
+    by_size = 0.0 if teacher.laws is None else teacher.laws.fitted[NO_FOLD].size_spread(doublings)
+    return float(np.hypot(error * max(beyond, 0.0), by_size))
+
+
+def gain_extrapolation_spread(teacher: Teacher, ratio: float, beyond: float) -> float:
+    """Return the standard deviation, nats a token, that the way beyond the proxies adds to a predicted gain's.
+
+    The gain is foretold as at the largest proxy. Two label sizes say what a doubling adds, and on six records their word was not kept: more
+    text made targets better at what they had not seen. So neither its size nor its sign is known: uniform from minus it to plus it.
+    """
+    by_size = float(teacher.gain.fitted.betas[NO_FOLD, -2]) * max(ratio, 0.0) / np.sqrt(3.0)
+    return float(np.hypot((teacher.gain_error or 0.0) * max(beyond, 0.0), by_size))
+
+
+def gain_spread(teacher: Teacher, raw: Array, ratio: float, beyond: float) -> Array:
+    """Return each row's standard deviation of the gain: the bootstrap's, and that of the way beyond the proxies."""
+    held = np.full(len(raw), GAIN_RATIO)
+    design = np.hstack([teacher.gain.design(raw, held), np.ones((len(raw), 1))])
     sampling = (design @ teacher.gain_draws.T).std(axis=1)
-    return np.asarray(np.hypot(sampling, (teacher.gain_error or 0.0) * max(beyond, 0.0)))
+    return np.asarray(np.hypot(sampling, gain_extrapolation_spread(teacher, ratio, beyond)))
 
 
 def fit_sink(rows: Rows, folds: Folds, features: tuple[str, ...], *, has_ratio: bool = False) -> Model:

@@ -27,12 +27,14 @@ from pipeline.risk.features import DECIMALS, FEATURES, cluster_features
 from pipeline.risk.labels import at_largest_size, graded_thresholds, label_clusters, null_gain
 from pipeline.risk.linear import Array
 from pipeline.risk.predictor import (
-    UNKNOWN_LOGIT_ERROR,
+    GAIN_RATIO,
     Rows,
     Teacher,
     build_rows,
+    extrapolation_spread,
     fit_teacher,
     folds_of,
+    gain_extrapolation_spread,
     gain_spread,
     graded,
     interval_width,
@@ -138,17 +140,17 @@ def _teacher_scores(teacher: Teacher, rows: Rows, table: pl.DataFrame, target: T
     raw = raw_features(table)
     ratio = np.full(len(raw), target.ratio)
     folds = folds_of(table["cluster_id"].to_list(), rows, teacher.folds)
-    gain = teacher.gain.predict(raw, ratio, folds)
-    seen = exposure(table, target.doublings, teacher.test.passes(gain))
+    gain = teacher.gain.predict(raw, np.full(len(raw), GAIN_RATIO), folds)
+    seen = exposure(table, target.doublings, gain)
     logits = teacher.sink_logits(raw, seen, folds)
-    sink_sd = np.hypot(teacher.sink_spread(raw, seen), _extrapolation_spread(teacher, target))
+    sink_sd = np.hypot(teacher.sink_spread(raw, seen), extrapolation_spread(teacher, target.doublings, target.beyond))
     supported = Support.fit(raw[folds != NO_FOLD], config.support_quantile).holds(raw)
     frame = _frame(
         table["cluster_id"],
         logits,
         sink_sd,
         gain,
-        gain_spread(teacher, raw, ratio, target.beyond),
+        gain_spread(teacher, raw, target.ratio, target.beyond),
         np.asarray(expit(teacher.signal.predict(raw, ratio, folds))),
         config,
     )
@@ -178,13 +180,14 @@ def _with_student(
     if teacher.laws is None:
         logits, sink_sd = student_logits(student, raw, unseen), np.full(len(raw), student.sink_spread)
     else:
-        seen = exposure(rest, target.doublings, teacher.test.passes(gain))
-        guessed = exposure(lesson, target.doublings, teacher.test.passes(student_gains(student, taught_raw, taught_folds)))
-        logits, missed = teacher.laws.out_of_fold(seen, unseen), logit(sink) - teacher.laws.out_of_fold(guessed, taught_folds)
-        sink_sd = np.hypot(teacher.laws.drawn(seen).std(axis=1), float(np.std(missed)))
-    sink_sd = np.hypot(sink_sd, _extrapolation_spread(teacher, target))
+        seen = exposure(rest, target.doublings, gain)
+        guessed = exposure(lesson, target.doublings, student_gains(student, taught_raw, taught_folds))
+        logits = teacher.laws.out_of_fold(seen, unseen, teacher.test)
+        missed = logit(sink) - teacher.laws.out_of_fold(guessed, taught_folds, teacher.test)
+        sink_sd = np.hypot(teacher.laws.drawn(seen, teacher.test).std(axis=1), float(np.std(missed)))
+    sink_sd = np.hypot(sink_sd, extrapolation_spread(teacher, target.doublings, target.beyond))
     signal = student_signals(student, raw, unseen)
-    gain_sd = np.full(len(raw), float(np.hypot(student.gain_spread, (teacher.gain_error or 0.0) * max(target.beyond, 0.0))))
+    gain_sd = np.full(len(raw), float(np.hypot(student.gain_spread, gain_extrapolation_spread(teacher, target.ratio, target.beyond))))
     frame = _frame(rest["cluster_id"], logits, sink_sd, gain, gain_sd, signal, config)
     if student.sink is None:
         said = exposure_reasons(logits, rest)
@@ -195,12 +198,6 @@ def _with_student(
     return pl.concat(
         [scored, frame.with_columns(scored_by=pl.lit("student"), is_supported=supported, reason=pl.Series(said, dtype=pl.String))]
     )
-
-
-def _extrapolation_spread(teacher: Teacher, target: Target) -> float:
-    """Return the standard deviation, in logits, that the doublings beyond the labels add to a sink score's."""
-    error = UNKNOWN_LOGIT_ERROR if teacher.size_error is None else teacher.size_error
-    return error * max(target.beyond, 0.0)
 
 
 def _frame(

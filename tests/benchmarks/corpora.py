@@ -106,14 +106,28 @@ CORPORA = {
 
 def fetch(name: str, folder: Path) -> Path:
     """Return the corpus as a Parquet file under `folder`, fetched and written if it is not there yet."""
-    path = folder / f"{name}.parquet"
+    return fetch_corpus(CORPORA[name], folder / f"{name}.parquet")
+
+
+def fetch_corpus(corpus: Corpus, path: Path) -> Path:
+    """Return `path`, the corpus as a Parquet file, fetched and written if it is not there yet; packages stay in the folder beside it."""
     if not path.exists():
-        packages = folder / "packages"
+        packages = path.parent / "packages"
         packages.mkdir(parents=True, exist_ok=True)
+        _fetch_together(corpus.packages, packages)
         passing = path.with_suffix(".tmp")
-        _write(passing, CORPORA[name], [_fetch_package(package, packages) for package in CORPORA[name].packages])
+        _write(passing, corpus, [_fetch_package(package, packages) for package in corpus.packages])
         passing.replace(path)
     return path
+
+
+def _fetch_together(packages: tuple[str, ...], folder: Path) -> None:
+    """Fetch what one call of apt-get can: it takes a second to begin, and a corpus may be of a thousand packages."""
+    missing = [
+        name for client, name in (package.split(" ") for package in packages) if client == "apt" and not list(folder.glob(f"{name}_*.deb"))
+    ]
+    if missing:
+        subprocess.run(["apt-get", "download", "-qq", *missing], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def _fetch_package(package: str, folder: Path) -> Path:

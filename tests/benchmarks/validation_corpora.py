@@ -5,6 +5,7 @@
 - rules: ScanCode's licence rules; of a seeded quarter of the licences all rules, so that natural copy rates stay.
 - rules-unseen, rules-last: those of two other quarters, on which what was learnt from earlier records is measured again.
 - manuals: Debian's copyright files (those on this machine) and man pages.
+- copyrights: copyright files of a seeded share of Debian's small packages, those on this machine left out (manuals has them).
 - mail: subjects and visible text of public unwanted mail of 2002, whole, for it is sent in many copies.
 
 Documents are whole, of 160 (room for a prompt and a suffix) to 8,000 characters, so that no few long ones fill the corpus.
@@ -12,6 +13,8 @@ Documents are whole, of 160 (room for a prompt and a suffix) to 8,000 characters
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -21,11 +24,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.benchmarks.corpora import SCHEMA, fetch
+from tests.benchmarks.corpora import SCHEMA, Corpus, fetch, fetch_corpus
 
 RULE_SHARES, UNSEEN_SHARES, LAST_SHARES = (0.25, 0.5), (0.5, 0.75), (0.75, 1.0)
 MIN_CHARACTERS, MAX_CHARACTERS = 160, 8_000
 MANUAL_SHARE = 0.6
+PACKAGE_SHARE, PACKAGE_BYTES = 0.05, 64_000
 
 Row = tuple[str, str, str]
 
@@ -45,6 +49,27 @@ def manuals(folder: Path) -> Iterable[Row]:
     for row in pq.read_table(fetch("manpages", folder)).to_pylist():
         if _draw(row["id"]) < MANUAL_SHARE:
             yield row["id"], "manpages", row["text"]
+
+
+def copyrights(folder: Path) -> Iterable[Row]:
+    """Yield the copyright files of all small packages of the drawn source packages; sections of the archive are the sources."""
+    sections = _small_packages()
+    corpus = Corpus(tuple(f"apt {name}" for name in sorted(sections)), r"^usr/share/doc/[^/]+/copyright$")
+    for row in pq.read_table(fetch_corpus(corpus, folder / "copyright-files.parquet")).to_pylist():
+        yield row["id"], sections[row["source"].split("_")[0]], row["text"]
+
+
+def _small_packages() -> dict[str, str]:
+    """Return the section of each drawn package that is not installed here."""
+    listed = subprocess.run(["apt-cache", "dumpavail"], check=True, capture_output=True, text=True).stdout
+    sections = {}
+    for stanza in listed.split("\n\n"):
+        fields = dict(re.findall(r"^(Package|Source|Size|Section): (\S+)", stanza, re.MULTILINE))
+        name = fields.get("Package", "")
+        is_drawn = _draw(fields.get("Source", name)) < PACKAGE_SHARE and int(fields.get("Size", PACKAGE_BYTES)) < PACKAGE_BYTES
+        if is_drawn and not (Path("/usr/share/doc") / name / "copyright").exists():
+            sections[name] = fields["Section"].split("/")[-1]
+    return sections
 
 
 def mail(folder: Path) -> Iterable[Row]:
@@ -69,6 +94,7 @@ CORPORA: Mapping[str, Callable[[Path], Iterable[Row]]] = {
     "rules-unseen": partial(rules, shares=UNSEEN_SHARES),
     "rules-last": partial(rules, shares=LAST_SHARES),
     "manuals": manuals,
+    "copyrights": copyrights,
     "mail": mail,
 }
 
