@@ -9,10 +9,10 @@ SHARED of the variance is common to its windows.
 It is memorized when it also gained more than the null. A recited text gains more than its like: all that a model misses without it, which
 is the predicted gain and what models trained with it miss on average, less the little that a reciter misses.
 
-It is fitted twice. The law of the full proxies speaks for the target: they saw the whole subsample, and of all that proxies saw that is
-nearest to what a target sees. A doubling of text steepens slopes and widens the spread, by a quarter to a third between halves and full
-proxies on five corpora of six, and the slopes of the full ones are close to the targets' own. The law of the label halves speaks for halves alone,
-and it is the one that labels can check (reports/log.md).
+It is fitted twice. The law of the full proxies speaks for the target: they saw the whole subsample, of all proxies the nearest to what
+a target sees. A doubling of text steepens slopes and widens the spread, by a quarter to a third between halves and full proxies on five
+corpora of six, and the slopes of the full ones are close to the targets' own. The law of the label halves speaks for halves alone, and
+it is the one that labels can check (reports/log.md).
 
 How surprising a text is stays out on purpose. It raises the residual and the gain alike, and memorization wants the first low and the
 second high: on the first validation of record every form of it ranked worse than none. Nor do other signals correct the law: fitted to the

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.config import RiskConfig
+from pipeline.risk.exposure_law import BEYOND, SHARED
 from pipeline.risk.predictor import MIN_POSITIVES, RIVAL_FEATURES, Model, Rows, Teacher, sink_logits
 
 COMPARED_POSITIVES = 150
@@ -57,7 +58,9 @@ def notes(teacher: Teacher | None, known: pl.DataFrame, parameters: dict[int, in
     if parameters and config.target_parameters > max(parameters.values()):
         factor = config.target_parameters / max(parameters.values())
         found.append(
-            f"Scores are an extrapolation to {factor:.0f} times the largest size with labels; calibration was measured at that size only."
+            f"Scores are an extrapolation to {factor:.0f} times the largest size with labels; calibration was measured at that size only, "
+            "of the law as halves of the subsample give it. Predicted gains are those of the largest proxy's size; their intervals reach "
+            "to what size may do beyond it."
         )
     if teacher.size_error is None:
         found.append(
@@ -98,7 +101,7 @@ def _coefficients(sink: Model) -> list[dict[str, Any]]:
 
 
 def _law(teacher: Teacher) -> dict[str, Any] | None:
-    """Return the law fitted to all clusters, slopes as changes of ln residual loss a doubling; None without one."""
+    """Return the law that speaks for the target, slopes as changes of ln residual loss a doubling; None without one."""
     if teacher.laws is None:
         return None
     law = teacher.laws.fitted[-1]
@@ -108,6 +111,9 @@ def _law(teacher: Teacher) -> dict[str, Any] | None:
         "near_slope": law.near_slope,
         "size_slope": law.size_slope,
         "center_log2_parameters": law.center,
+        "largest_log2_parameters": law.largest,
+        "size_share_beyond": BEYOND,
+        "shared_variance": SHARED,
         "spread": law.spread,
         "limit": law.limit,
         "null_gain": teacher.test.null,

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from pipeline.config import RiskConfig
 from pipeline.risk.crossfit import NO_FOLD
 from pipeline.risk.exposure_law import (
+    BEYOND,
+    SHARED,
     Exposure,
     ExposureLaw,
     GainTest,
@@ -28,7 +30,8 @@ from pipeline.risk.exposure_law import (
 )
 
 LIMIT = math.log(0.31)
-TRUE = ExposureLaw(level=0.9, copies_slope=-0.35, near_slope=-0.15, size_slope=-0.2, center=16.0, spread=0.4, limit=LIMIT)
+TRUE = ExposureLaw(level=0.9, copies_slope=-0.35, near_slope=-0.15, size_slope=-0.2, center=16.0, largest=16.5, spread=0.4, limit=LIMIT)
+ALL_PASS = GainTest(null=-1e3, spread=1.0)
 
 
 def _drawn(num_clusters: int = 400, seed: int = 0, sizes: tuple[float, ...] = (15.5, 16.5)) -> Residuals:
@@ -45,8 +48,12 @@ def _drawn(num_clusters: int = 400, seed: int = 0, sizes: tuple[float, ...] = (1
     return Residuals(ids, cluster, copies[cluster], near[cluster], doublings, missed, LIMIT)
 
 
-def _seen(copies: float, near: float, windows: float, doublings: float) -> Exposure:
-    return Exposure(*(np.array([float(value)]) for value in (copies, near, windows, doublings, 1.0)))
+def _seen(copies: float, near: float, windows: float, doublings: float, gain: float = 0.0) -> Exposure:
+    return Exposure(*(np.array([float(value)]) for value in (copies, near, windows, doublings, gain)))
+
+
+def _recital(law: ExposureLaw, seen: Exposure) -> float:
+    return float(np.exp(law.recital(seen))[0])
 
 
 def test_a_law_is_recovered_from_its_own_residuals() -> None:
@@ -62,13 +69,24 @@ def test_a_law_is_recovered_from_its_own_residuals() -> None:
 
 
 def test_its_chance_of_recital_is_how_often_residuals_are_under_the_limit() -> None:
-    """What it says of one window and of four is what windows drawn from it do."""
+    """What it says of one window, of four and of forty is what windows do that are drawn from it and share a part of their luck."""
     rng = np.random.default_rng(1)
-    for copies, near, windows in ((4.0, 0.0, 1), (4.0, 0.0, 4), (0.0, 2.0, 4)):
-        expected = TRUE.level + TRUE.copies_slope * copies + TRUE.near_slope * near + TRUE.size_slope * 2.0
-        drawn = rng.normal(expected, TRUE.spread, (200_000, windows))
-        said = TRUE.recital(_seen(copies, near, windows, 18.0))[0]
-        assert said == pytest.approx((drawn < LIMIT).any(axis=1).mean(), abs=0.004)
+    for copies, near, windows in ((4.0, 0.0, 1), (4.0, 0.0, 4), (0.0, 2.0, 4), (2.0, 0.0, 40)):
+        expected = TRUE.level + TRUE.copies_slope * copies + TRUE.near_slope * near + TRUE.size_slope * (0.5 + BEYOND * 1.5)
+        own, common = rng.standard_normal((50_000, windows)), rng.standard_normal((50_000, 1))
+        drawn = expected + TRUE.spread * (math.sqrt(1 - SHARED) * own + math.sqrt(SHARED) * common)
+        said = _recital(TRUE, _seen(copies, near, windows, 18.0))
+        assert said == pytest.approx((drawn < LIMIT).any(axis=1).mean(), abs=0.01)
+
+
+def test_half_of_what_size_does_is_counted_beyond_the_largest_proxy() -> None:
+    """Up to it the whole slope, from there half of it, and an interval that has both ends: none and the whole."""
+    at = [float(TRUE.score(*(np.array([value]) for value in (0.0, 0.0, doublings)))[0]) for doublings in (15.5, 16.5, 20.5)]
+    assert at[1] - at[0] == pytest.approx(0.2 / 0.4)
+    assert at[2] - at[1] == pytest.approx(4 * 0.1 / 0.4)
+    assert TRUE.size_spread(16.0) == 0.0
+    half_of_the_way = 1.702 * (at[2] - at[1])
+    assert 1.5 * TRUE.size_spread(20.5) < half_of_the_way < 1.8 * TRUE.size_spread(20.5)
 
 
 @given(
@@ -84,24 +102,28 @@ def test_more_copies_more_windows_and_a_larger_model_never_lower_it(
     copies: float, near: float, more: float, windows: float, doublings: float, slope: float, size: float
 ) -> None:
     """With slopes at or below zero the chance of recital is monotone in all four, and a probability."""
-    law = ExposureLaw(0.5, slope, slope / 2, size, 16.0, 0.5, LIMIT)
+    law = ExposureLaw(0.5, slope, slope / 2, size, 16.0, 17.0, 0.5, LIMIT)
     given = (copies, near, windows, doublings)
-    base = float(law.recital(_seen(*given))[0])
-    assert 0.0 <= base <= 1.0
+    base = _recital(law, _seen(*given))
+    assert 0.0 <= base <= 1.0 + 1e-12
     for raised in range(4):
-        assert law.recital(_seen(*(value + more * (at == raised) for at, value in enumerate(given))))[0] >= base - 1e-12
+        assert _recital(law, _seen(*(value + more * (at == raised) for at, value in enumerate(given)))) >= base - 1e-12
 
 
 def test_order_survives_where_no_recital_is_likely() -> None:
     """Ten standard deviations from the limit log-odds still tell copies, windows and gains apart, and are those of tiny chances."""
-    far = ExposureLaw(2.0, -0.2, -0.1, 0.0, 16.0, 0.25, LIMIT)
+    far = ExposureLaw(2.0, -0.2, -0.1, 0.0, 16.0, 16.0, 0.25, LIMIT)
     copies, windows = np.array([0.0, 1.0, 1.0, 1.0]), np.array([1.0, 1.0, 8.0, 8.0])
-    seen = Exposure(copies, np.zeros(4), windows, np.full(4, 16.0), np.array([0.5, 0.5, 0.5, 1.0]))
-    logits = far.logits(seen)
+    missed = math.exp(2.0 - 0.2 + 0.25**2 / 2) - math.exp(LIMIT)
+    seen = Exposure(copies, np.zeros(4), windows, np.full(4, 16.0), np.array([0.5, 0.5, 0.5, 99.0]))
+    logits = far.logits(seen, GainTest(missed + 0.5, 1.0))
     assert (np.diff(logits) > 0).all()
     assert logits[-1] < -30
-    assert np.diff(logits)[1:] == pytest.approx([np.log(8), np.log(2)], abs=1e-6)
-    ends = far.logits(replace(seen, copies=np.full(4, 1e4), windows=np.full(4, 1e6), passes=np.array([0.0, 0.0, 1.0, 1.0])))
+    assert logits[2] - logits[1] == pytest.approx(np.log(8), abs=1e-6)
+    assert logits[3] - logits[2] == pytest.approx(np.log(2), abs=1e-6)
+    ends = far.logits(
+        replace(seen, copies=np.full(4, 1e4), windows=np.full(4, 1e6), gain=np.array([-99.0, -99.0, 99.0, 99.0])), GainTest(0, 1)
+    )
     assert np.isfinite(ends).all()
     assert (ends[2:] > 13).all()
     assert (ends[:2] < -600).all()
@@ -149,15 +171,16 @@ def test_two_sizes_say_how_far_they_are_apart() -> None:
 
 
 def test_what_size_does_is_the_ladders_to_say() -> None:
-    """Laws take the slope of the ladder, whatever the two label sizes say; level and copies stay the labels'."""
+    """Laws of halves take slope and largest size of the ladder, whatever the two label sizes say; level and copies stay the labels'."""
     labels, ladder = _drawn(), _drawn(seed=1, sizes=(15.0, 16.0, 17.0))
     steep = replace(labels, log_loss=labels.log_loss - 0.5 * (labels.doublings - 16.0))
-    laws = fit_laws(steep, ladder, {}, np.ones((1, 400), np.int64), labels.cluster_ids)
+    laws = fit_laws(steep, {}, np.ones((1, 400), np.int64), labels.cluster_ids, ladder)
     assert laws is not None
     for law in (*laws.fitted, *laws.draws):
         assert law.size_slope == pytest.approx(TRUE.size_slope, abs=0.05)
         assert law.copies_slope == pytest.approx(TRUE.copies_slope, abs=0.03)
         assert law.level == pytest.approx(TRUE.level, abs=0.05)
+        assert law.largest == 17.0
 
 
 def test_too_few_clusters_make_no_law() -> None:
@@ -165,7 +188,7 @@ def test_too_few_clusters_make_no_law() -> None:
     assert fit_law(_drawn(9)) is None
     few = _drawn(12)
     fold_of = {cluster_id: at % 2 for at, cluster_id in enumerate(few.cluster_ids)}
-    assert fit_laws(few, few, fold_of, np.ones((1, 12), np.int64), few.cluster_ids) is None
+    assert fit_laws(few, fold_of, np.ones((1, 12), np.int64), few.cluster_ids, few) is None
 
 
 def test_each_row_is_judged_by_the_law_that_did_not_see_its_fold() -> None:
@@ -174,21 +197,33 @@ def test_each_row_is_judged_by_the_law_that_did_not_see_its_fold() -> None:
     fold_of = {cluster_id: at % 4 for at, cluster_id in enumerate(drawn.cluster_ids)}
     strange = np.array([at % 4 == 0 for at in drawn.cluster])
     bent = replace(drawn, log_loss=np.where(strange, drawn.log_loss - 3.0, drawn.log_loss))
-    plain, odd = (fit_laws(one, one, fold_of, np.ones((2, 100), np.int64), one.cluster_ids) for one in (drawn, bent))
+    plain, odd = (fit_laws(one, fold_of, np.ones((2, 100), np.int64), one.cluster_ids) for one in (drawn, bent))
     assert plain is not None
     assert odd is not None
-    seen, folds = Exposure(np.zeros(3), np.zeros(3), np.ones(3), np.full(3, 18.0), np.ones(3)), np.array([0, 1, NO_FOLD])
-    before, after = plain.out_of_fold(seen, folds), odd.out_of_fold(seen, folds)
+    seen, folds = Exposure(np.zeros(3), np.zeros(3), np.ones(3), np.full(3, 18.0), np.zeros(3)), np.array([0, 1, NO_FOLD])
+    before, after = (laws.out_of_fold(seen, folds, ALL_PASS) for laws in (plain, odd))
     assert after[0] == pytest.approx(before[0])
     assert (after[1:] > before[1:] + 0.5).all()
 
 
 def test_a_text_that_gains_less_than_the_null_is_not_memorized() -> None:
-    """Recited for certain, its log-odds are those of its gain."""
-    law, test = ExposureLaw(-9.0, 0.0, 0.0, 0.0, 16.0, 0.4, LIMIT), GainTest(2.0, 0.5)
-    logits = law.logits(Exposure(np.zeros(3), np.zeros(3), np.ones(3), np.full(3, 16.0), test.passes(np.array([0.0, 2.0, 4.0]))))
-    assert logits[1] == pytest.approx(0.0, abs=1e-6)
-    assert logits[0] < -5 < 5 < logits[2]
+    """Recited for certain, its log-odds are those of its gain: what was predicted less the limit that a reciter may still miss."""
+    law, test = ExposureLaw(-9.0, 0.0, 0.0, 0.0, 16.0, 16.0, 0.4, LIMIT), GainTest(2.0, 0.5)
+    gain = np.array([0.0, 2.0 + math.exp(LIMIT), 4.0])
+    logits = law.logits(Exposure(np.zeros(3), np.zeros(3), np.ones(3), np.full(3, 16.0), gain), test)
+    assert logits[1] == pytest.approx(0.0, abs=1e-3)
+    assert logits[0] < -5 < 5 < logits[2] + 2
+
+
+def test_who_recites_gains_what_the_rest_of_its_kind_still_misses() -> None:
+    """Of two kinds of text of one predicted gain the one that proxies still miss more of gains more once it is recited, at any size."""
+    test = GainTest(2.0, 0.5)
+    missed = TRUE.missed(_seen(0.0, 0.0, 1.0, 15.0))[0]
+    assert missed == pytest.approx(math.exp(0.9 + 0.2 + 0.4**2 / 2))
+    assert TRUE.missed(_seen(0.0, 0.0, 1.0, 30.0))[0] == pytest.approx(math.exp(0.9 - 0.1 + 0.4**2 / 2))
+    seen = _seen(0.0, 0.0, 1.0, 15.0, gain=1.0)
+    said = np.exp(TRUE.logits(seen, test) - TRUE.logits(seen, ALL_PASS))[0]
+    assert said == pytest.approx(test.passes(np.array([1.0 + missed - math.exp(LIMIT)]))[0], rel=0.01)
 
 
 def test_windows_are_counted_as_the_target_cuts_them() -> None:
