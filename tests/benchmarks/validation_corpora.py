@@ -64,7 +64,7 @@ def _small_packages() -> dict[str, str]:
     listed = subprocess.run(["apt-cache", "dumpavail"], check=True, capture_output=True, text=True).stdout
     sections = {}
     for stanza in listed.split("\n\n"):
-        fields = dict(re.findall(r"^(Package|Source|Size|Section): (\S+)", stanza, re.MULTILINE))
+        fields: dict[str, str] = dict(re.findall(r"^(Package|Source|Size|Section): (\S+)", stanza, re.MULTILINE))
         name = fields.get("Package", "")
         is_drawn = _draw(fields.get("Source", name)) < PACKAGE_SHARE and int(fields.get("Size", PACKAGE_BYTES)) < PACKAGE_BYTES
         if is_drawn and not (Path("/usr/share/doc") / name / "copyright").exists():
