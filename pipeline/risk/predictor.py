@@ -9,7 +9,8 @@ The sink score is the exposure law's (`pipeline.risk.exposure_law`), which needs
 Only where no suffix could be measured does a logistic model of graded labels stand in.
 
 Calibration holds at the largest label size. The target is an extrapolation; its interval is the bootstrap's over clusters, widened by how
-far off the smaller proxies are about the largest, per doubling, times the doublings to the target.
+far off the smaller proxies are about the largest, per doubling, times the doublings to the target, and by what size may or may not do
+beyond the largest proxy (`extrapolation_spread`, `gain_extrapolation_spread`).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from pipeline.config import RiskConfig
@@ -60,6 +61,21 @@ def test_scores_lie_inside_their_intervals(scored: tuple[Any, dict[str, Any]]) -
         assert (scores[name] <= scores[f"{name}_high"]).all()
     assert scores["sink_score_low"].is_between(0, 1).all()
     assert scores["sink_score_high"].is_between(0, 1).all()
+
+
+def test_a_larger_target_raises_scores_and_widens_intervals_and_leaves_gains_where_proxies_end(world: Any) -> None:
+    """Gains are the largest proxy's at any size; what size may do beyond it stands in both intervals."""
+    near, far = (world.score(RiskConfig(num_bootstrap=10, num_folds=4, target_parameters=size))[0] for size in (1_000_000, 10**9))
+    assert near["predicted_gain"].to_list() == far["predicted_gain"].to_list()
+    width = pl.col("predicted_gain_high") - pl.col("predicted_gain_low")
+    assert (far.select(width).to_series() > 1.5 * near.select(width).to_series()).all()
+    assert float(far["sink_score"].mean()) > float(near["sink_score"].mean())
+    middle = near["sink_score"].is_between(0.05, 0.95)
+    reach = logit(np.clip(np.array([frame.filter(middle)["sink_score_high"] for frame in (near, far)]), 1e-9, 1 - 1e-9)) - logit(
+        np.clip(np.array([frame.filter(middle)["sink_score"] for frame in (near, far)]), 1e-9, 1 - 1e-9)
+    )
+    assert reach.shape[1] > 20
+    assert np.median(reach[1]) > 1.5 * np.median(reach[0])
 
 
 def test_scores_recover_the_planted_truth(world: Any, scored: tuple[Any, dict[str, Any]]) -> None:
@@ -217,6 +233,9 @@ def test_without_extractions_the_order_comes_from_gains_and_the_height_from_what
     assert roc_auc_score(joined["memorized"], joined["signal_score"]) > 0.9
     assert float(scores["sink_score"].max() or 1.0) < 0.1
     assert not scores["is_supported"].any()
+    # the law spoke, nothing checked it: its order may be right, its height is anyone's guess
+    assert facts["model_card"]["exposure_law"] is not None
+    assert scores.select("sink_score_low", "sink_score_high").unique().rows() == [(0.0, 1.0)]
     assert "Not enough data" in facts["notes"][0]
 
 
