@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.report.plot import WIDE, Figure, Panel, Scale, clip
 from pipeline.report.wording import decimal
 
-NAMES = 222
+NAMES = 250
 """Room for the rows' names, left of the first column."""
 GAP = 26
 SPLIT = 9
@@ -60,7 +60,7 @@ def forest(names: Sequence[str], columns: Sequence[Column], notes: Sequence[str]
     if legend:
         panel.legend(legend, x=2)
     for index, name in enumerate(names):
-        panel.add("text", "row end", clip(name, 34), x=NAMES - 14, y=top + step * (index + 0.5) + 4)
+        panel.add("text", "row end", clip(name, 36), x=NAMES - 14, y=top + step * (index + 0.5) + 4)
     for index, note in enumerate(notes):
         panel.add("text", "tick", note, x=panel.right + 8, y=top + step * (index + 0.5) + 4)
     each = (panel.right - NAMES + GAP) / len(columns)
