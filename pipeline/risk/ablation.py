@@ -17,7 +17,6 @@ from pipeline.risk.features import CORPUS_FEATURES, FEATURES, FITTED_FEATURES, F
 from pipeline.risk.labels import graded_thresholds, label_clusters, null_gain
 from pipeline.risk.linear import Array
 from pipeline.risk.predictor import (
-    GAIN_RATIO,
     RIVAL_FEATURES,
     Rows,
     build_rows,
@@ -29,6 +28,7 @@ from pipeline.risk.predictor import (
     is_enough,
     positive_clusters,
     raw_features,
+    target_gains,
 )
 
 RIVAL = "rival"
@@ -129,7 +129,7 @@ def _fit_block(
 ) -> pl.DataFrame:
     at, raw = folds_of(table["cluster_id"].to_list(), rows, folds), raw_features(table)
     gain_model = fit_gain(rows, folds, features)
-    gain = gain_model.predict(raw, np.full(table.height, GAIN_RATIO), at)
+    gain = target_gains(gain_model, raw, at)
     if laws is None:
         return _frame(name, table, fit_sink(rows, folds, features).predict(raw, np.full(table.height, ratio), at), gain)
     test = gain_test(rows, gain_model, folds, null)

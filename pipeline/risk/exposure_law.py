@@ -57,7 +57,7 @@ BEYOND = 0.5
 SHARED = 1 / 3
 """Share of the residuals' variance that is common to a text's windows: .36, .34, .19, .40, .33 and .32 of it in the targets of six
 records (reports/log.md). Proxies cannot tell: theirs are two windows a text, and gave .21 to .73."""
-NODES, NODE_WEIGHTS = (array for array in np.polynomial.hermite_e.hermegauss(15))
+NODES, NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 """Gauss-Hermite quadrature over what a text's windows share."""
 PENALTY = 1.0
 """Ridge penalty of the slopes over standardized columns, in observations: it decides only where a column does not vary."""
@@ -141,7 +141,7 @@ class ExposureLaw:
         for node, weight in zip(NODES, NODE_WEIGHTS / NODE_WEIGHTS.sum(), strict=True):
             log_missed = seen.windows * log_ndtr(-own - np.sqrt(SHARED / (1.0 - SHARED)) * node)
             total = np.logaddexp(total, np.log(weight) + np.log(np.maximum(-np.expm1(log_missed), np.exp(LEAST))))
-        return total
+        return np.minimum(total, 0.0)
 
     def missed(self, seen: Exposure) -> Array:
         """Return the mean loss (n,), nats a token, that proxies trained with such texts are left with: at most the largest proxy's size."""

@@ -43,8 +43,6 @@ UNKNOWN_LOGIT_ERROR = 1.0
 """Logits a doubling by which an interval widens when a single label size leaves the error of extrapolation unmeasured."""
 MIN_GAIN_SPREAD = 0.1
 """Nats a token: a gain model that fits better than this on few rows is not trusted to."""
-GAIN_RATIO = 0.0
-"""log2(N'/N) at which a target's gain is foretold: as at the largest proxy's own size."""
 RIVAL_FEATURES = ("copies", "loss", "zlib_ratio")
 
 
@@ -106,9 +104,9 @@ class Teacher:
 
     `folds (n clusters)`: NO_FOLD where a cluster has no label. `laws`: of the full proxies, which speak for the target; `half_laws`: of the
     label halves, which labels check; both None where no suffix's loss was measured, and then `sink` stands in. They ask `test` whether a
-    gain exceeds the null. `is_graded`: labels are gains, because too few clusters are memorized to
-    check the law by. `sink_draws (B, q + 1)`, `gain_draws`: bootstrap coefficients. `size_error` (logits), `gain_error`: leave-one-size-out
-    misses per doubling, None where unmeasured.
+    gain exceeds the null. `is_graded`: labels are gains, because too few clusters are memorized to check the law by. `sink_draws
+    (B, q + 1)`, `gain_draws`: bootstrap coefficients. `size_error` (logits), `gain_error`: leave-one-size-out misses per doubling, None
+    where unmeasured.
     """
 
     folds: Folds
@@ -271,9 +269,16 @@ def interval_width(confidence: float) -> float:
     return float(ndtri(0.5 + confidence / 2))
 
 
+def target_gains(gain: Model, raw: Array, folds: Folds) -> Array:
+    """Return a target's predicted gains (n,), nats a token, at whatever size: as at the largest proxy's own (N' = N)."""
+    return gain.predict(raw, np.zeros(len(raw)), folds)
+
+
 def extrapolation_spread(teacher: Teacher, doublings: float, beyond: float) -> float:
-    """Return the standard deviation, in log-odds, that the way beyond the proxies adds to a sink score's: how far off smaller proxies are
-    about the largest, and not knowing how much of the size slope goes on. `doublings`: log2 of the target's parameters.
+    """Return the standard deviation, in log-odds, that the way beyond the proxies adds to a sink score's.
+
+    It is how far off smaller proxies are about the largest, and not knowing how much of the size slope goes on. `doublings`: log2 of the
+    target's parameters; `beyond`: from the largest labels.
     """
     error = UNKNOWN_LOGIT_ERROR if teacher.size_error is None else teacher.size_error
     by_size = 0.0 if teacher.laws is None else teacher.laws.fitted[NO_FOLD].size_spread(doublings)
@@ -283,8 +288,9 @@ def extrapolation_spread(teacher: Teacher, doublings: float, beyond: float) -> f
 def gain_extrapolation_spread(teacher: Teacher, ratio: float, beyond: float) -> float:
     """Return the standard deviation, nats a token, that the way beyond the proxies adds to a predicted gain's.
 
-    The gain is foretold as at the largest proxy. Two label sizes say what a doubling adds, and on six records their word was not kept: more
-    text made targets better at what they had not seen. So neither its size nor its sign is known: uniform from minus it to plus it.
+    The gain is foretold as at the largest proxy (`target_gains`). Two label sizes say what a doubling adds, and on five records of six
+    their word was not kept: more text made targets better at what they had not seen. So neither its size nor its sign is known: uniform
+    from minus it to plus it.
     """
     by_size = float(teacher.gain.fitted.betas[NO_FOLD, -2]) * max(ratio, 0.0) / np.sqrt(3.0)
     return float(np.hypot((teacher.gain_error or 0.0) * max(beyond, 0.0), by_size))
@@ -292,8 +298,7 @@ def gain_extrapolation_spread(teacher: Teacher, ratio: float, beyond: float) -> 
 
 def gain_spread(teacher: Teacher, raw: Array, ratio: float, beyond: float) -> Array:
     """Return each row's standard deviation of the gain: the bootstrap's, and that of the way beyond the proxies."""
-    held = np.full(len(raw), GAIN_RATIO)
-    design = np.hstack([teacher.gain.design(raw, held), np.ones((len(raw), 1))])
+    design = np.hstack([teacher.gain.design(raw, np.zeros(len(raw))), np.ones((len(raw), 1))])
     sampling = (design @ teacher.gain_draws.T).std(axis=1)
     return np.asarray(np.hypot(sampling, gain_extrapolation_spread(teacher, ratio, beyond)))
 

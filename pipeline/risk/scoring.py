@@ -27,7 +27,6 @@ from pipeline.risk.features import DECIMALS, FEATURES, cluster_features
 from pipeline.risk.labels import at_largest_size, graded_thresholds, label_clusters, null_gain
 from pipeline.risk.linear import Array
 from pipeline.risk.predictor import (
-    GAIN_RATIO,
     Rows,
     Teacher,
     build_rows,
@@ -40,6 +39,7 @@ from pipeline.risk.predictor import (
     interval_width,
     is_enough,
     raw_features,
+    target_gains,
 )
 from pipeline.risk.reasons import exposure_reasons, reasons
 from pipeline.risk.student import STUDENT_FEATURES, fit_student, student_features, student_gains, student_logits, student_signals
@@ -140,7 +140,7 @@ def _teacher_scores(teacher: Teacher, rows: Rows, table: pl.DataFrame, target: T
     raw = raw_features(table)
     ratio = np.full(len(raw), target.ratio)
     folds = folds_of(table["cluster_id"].to_list(), rows, teacher.folds)
-    gain = teacher.gain.predict(raw, np.full(len(raw), GAIN_RATIO), folds)
+    gain = target_gains(teacher.gain, raw, folds)
     seen = exposure(table, target.doublings, gain)
     logits = teacher.sink_logits(raw, seen, folds)
     sink_sd = np.hypot(teacher.sink_spread(raw, seen), extrapolation_spread(teacher, target.doublings, target.beyond))

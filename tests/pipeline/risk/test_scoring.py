@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from pipeline.config import RiskConfig
+from pipeline.risk.crossfit import clipped_logit
 from pipeline.risk.fallback import SCORES
 from pipeline.risk.features import FEATURES
 from pipeline.risk.labels import label_clusters
@@ -71,9 +71,10 @@ def test_a_larger_target_raises_scores_and_widens_intervals_and_leaves_gains_whe
     assert (far.select(width).to_series() > 1.5 * near.select(width).to_series()).all()
     assert float(far["sink_score"].mean()) > float(near["sink_score"].mean())
     middle = near["sink_score"].is_between(0.05, 0.95)
-    reach = logit(np.clip(np.array([frame.filter(middle)["sink_score_high"] for frame in (near, far)]), 1e-9, 1 - 1e-9)) - logit(
-        np.clip(np.array([frame.filter(middle)["sink_score"] for frame in (near, far)]), 1e-9, 1 - 1e-9)
+    ends, scores = (
+        clipped_logit(np.array([frame.filter(middle)[name] for frame in (near, far)])) for name in ("sink_score_high", "sink_score")
     )
+    reach = ends - scores
     assert reach.shape[1] > 20
     assert np.median(reach[1]) > 1.5 * np.median(reach[0])
 
