@@ -289,8 +289,8 @@ def gain_extrapolation_spread(teacher: Teacher, ratio: float, beyond: float) -> 
     """Return the standard deviation, nats a token, that the way beyond the proxies adds to a predicted gain's.
 
     The gain is foretold as at the largest proxy (`target_gains`). Two label sizes say what a doubling adds, and on five records of six
-    their word was not kept: more text made targets better at what they had not seen. So neither its size nor its sign is known: uniform
-    from minus it to plus it.
+    their word was not kept: more text made targets better at what they had not seen. So neither its size nor its sign is known: uniform,
+    as far below 0 as above.
     """
     by_size = float(teacher.gain.fitted.betas[NO_FOLD, -2]) * max(ratio, 0.0) / np.sqrt(3.0)
     return float(np.hypot((teacher.gain_error or 0.0) * max(beyond, 0.0), by_size))
