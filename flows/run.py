@@ -19,7 +19,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flows.heap import give_back, limit_arenas
 from flows.ledger import Ledger
 from flows.locks import Check, claimed
 from flows.measure import Meter, StageTiming
@@ -30,6 +29,7 @@ from flows.references import Named, find_references
 from flows.runners import Workers, open_workers
 from pipeline import store
 from pipeline.config import AuditConfig, canonical_json
+from pipeline.heap import give_back, limit_arenas
 from pipeline.parallel import Mapper
 from pipeline.proxy.base import own_files
 from pipeline.release.waivers import expired

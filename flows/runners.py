@@ -32,9 +32,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from flows.discreet import task
-from flows.heap import give_back
 from flows.processes import settle_worker, worker_pool
 from pipeline.config import ProxyConfig, RuntimeConfig
+from pipeline.heap import give_back
 from pipeline.parallel import Mapper, in_threads
 from pipeline.proxy.driver import has_gpu_driver
 

@@ -19,12 +19,12 @@ from tokenizers import Tokenizer
 
 from pipeline import store
 from pipeline.config import ProxyConfig
+from pipeline.heap import give_back
 from pipeline.proxy.batches import Batch, collate, pad_rows
 from pipeline.proxy.device import CPU, Device, open_device
 from pipeline.proxy.extraction import Floats, mean_loss
 from pipeline.proxy.gradients import sample_gradients
 from pipeline.proxy.losses import token_losses
-from pipeline.proxy.memory import release_memory
 from pipeline.proxy.model import ProxyModel, load_checkpoint
 from pipeline.proxy.runs import CONFIG_FILE, MODEL_FILE
 from pipeline.proxy.tokenizer import parse_tokenizer
@@ -77,7 +77,7 @@ def reference_losses(
     iterator = iter(texts)
     frames: list[pl.DataFrame] = [DOCUMENT_SIGNALS.empty()]
     while chunk := list(itertools.islice(iterator, ROUND)):
-        release_memory()
+        give_back()
         encodings = tokenizer.encode_batch_fast([text for _, _, text in chunk], add_special_tokens=False)
         rows = [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
         frames.append(

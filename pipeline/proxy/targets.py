@@ -21,12 +21,12 @@ from torch import Tensor
 
 from pipeline.config import ProxyConfig
 from pipeline.errors import IntegrityError
+from pipeline.heap import give_back
 from pipeline.proxy.batches import Batch, Indices, Windows, load_windows, make_batch
 from pipeline.proxy.device import CPU, Device
 from pipeline.proxy.draws import draw_key, mix
 from pipeline.proxy.emission import measure_emission
 from pipeline.proxy.losses import mean_token_loss
-from pipeline.proxy.memory import release_memory
 from pipeline.proxy.model import ProxyModel, build_model, count_flops
 from pipeline.proxy.optimizer import AdamW
 from pipeline.proxy.probe import Probe, probe_windows
@@ -111,7 +111,7 @@ def train_target(
         rate = learning_rate(step, spec.num_steps, config)
         _update(model, forward, optimizer, windows, indices, rate, weights, masks, log)
         if step % STEPS_BETWEEN_TRIMS == 0:
-            release_memory()
+            give_back()
         if step + 1 == early:
             probe = probe_windows(model, windows, distinct, passes)
             log.early = _signals(probe, windows, spec.name, early)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import ProxyConfig
+from pipeline.heap import give_back
 from pipeline.proxy.batches import Indices, Windows, load_windows, make_batch, order_epoch, sum_by_owner
 from pipeline.proxy.costs import Laps
 from pipeline.proxy.device import CPU, Device
@@ -26,7 +27,6 @@ from pipeline.proxy.draws import draw_key
 from pipeline.proxy.finetuning import Base, start_model
 from pipeline.proxy.journal import Journal, describe, exposures, extractions, held_out_loss, log_losses, log_probe
 from pipeline.proxy.losses import mean_token_loss
-from pipeline.proxy.memory import release_memory
 from pipeline.proxy.memsinks import SinkGate
 from pipeline.proxy.model import ProxyModel, count_flops
 from pipeline.proxy.optimizer import AdamW
@@ -105,7 +105,7 @@ def train_proxy(
                 sinks.show(indices)
             _update(model, forward, optimizer, windows, indices, rate, log)
         if step % STEPS_BETWEEN_TRIMS == 0:
-            release_memory()
+            give_back()
         if step + 1 in stops:
             with laps.lap("signals"):
                 probe = probe_with_gradients(model, optimizer, windows, halves, passes)

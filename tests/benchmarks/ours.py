@@ -31,11 +31,13 @@ def ours(corpus: str, work: str, eighths: str = "8", workers: str = "1", bands: 
     from pipeline.dedup.placed import place
     from pipeline.dedup.removals import find_removals
     from pipeline.dedup.verification import verify_candidates
+    from pipeline.heap import give_back
     from pipeline.parallel import in_threads
 
     stages: list[Row] = [{"name": "importing", "seconds": time.process_time() - start}]
 
     def lap(name: str) -> None:
+        give_back()  # as flows do between stages
         known = sum(stage["seconds"] for stage in stages)
         stages.append({"name": name, "seconds": time.process_time() - start - known})
 

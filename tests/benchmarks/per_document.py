@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from flows.heap import give_back, limit_arenas
 from flows.measure import Meter, resident_bytes_of_tree
 from pipeline import store
 from pipeline.config import DedupConfig, InputConfig
@@ -33,6 +32,7 @@ from pipeline.dedup.removals import find_removals
 from pipeline.dedup.signatures import join_signatures, sign_texts
 from pipeline.dedup.sweep import sweep_thresholds
 from pipeline.dedup.verification import verify_candidates
+from pipeline.heap import give_back, limit_arenas
 from pipeline.parallel import in_threads
 from pipeline.rows import profile_names
 from pipeline.store import Artifact
