@@ -16,6 +16,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from pipeline.heap import keep_memory
+
 FOLLOW_SECONDS = 1.0
 THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 
@@ -52,7 +54,8 @@ def call_timed(module: str, function: str, *arguments: Any) -> tuple[Any, float,
 
 
 def settle_worker(parent: int) -> None:
-    """Settle a worker process: one thread, signals left to the parent, and gone when the parent is."""
+    """Settle a worker process: one thread, one heap that is kept, signals left to the parent, and gone when the parent is."""
+    keep_memory()
     os.environ |= dict.fromkeys(THREAD_LIMITS, "1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 BLOCK = 512
+LEAST = torch.finfo(torch.float32).tiny
+"""A target less probable than this has the loss of one that is as probable: 87 nats."""
 
 
 @dataclass(frozen=True)
@@ -30,27 +32,27 @@ class MeanTokenLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, token_weights: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Form both gradients at once, block by block."""
+        """Form both gradients at once, block by block; what all of them are multiplied by waits for the backward pass."""
         losses, hidden_grad, weight_grad = hidden.new_empty(len(targets)), torch.empty_like(hidden), torch.zeros_like(weight)
-        buffer = hidden.new_empty(min(BLOCK, len(targets)), len(weight))
-        ones = hidden.new_ones(len(targets)) if token_weights is None else token_weights
-        shares = ones / len(targets)
+        counted = hidden if token_weights is None else hidden * token_weights[:, None]
+        buffers, less = _buffers(hidden, weight), hidden.new_full((len(targets), 1), -1.0)
         for rows in _blocks(len(targets)):
-            gradient, target_logit = _shifted_logits(hidden[rows], weight, targets[rows], buffer)
-            total = gradient.exp_().sum(1, keepdim=True)
-            losses[rows] = total.log()[:, 0] - target_logit
-            _to_gradient(gradient, total.reciprocal_().mul_(shares[rows, None]), targets[rows], shares[rows])
+            gradient, losses[rows] = _probabilities(hidden[rows], weight, targets[rows], buffers)
+            gradient.scatter_add_(1, targets[rows, None], less[rows])
             torch.mm(gradient, weight, out=hidden_grad[rows])
-            weight_grad.addmm_(gradient.t(), hidden[rows])
+            weight_grad.addmm_(gradient.t(), counted[rows])
+        if token_weights is not None:
+            hidden_grad.mul_(token_weights[:, None])
         ctx.save_for_backward(hidden_grad, weight_grad)
         ctx.mark_non_differentiable(losses)
         return (losses if token_weights is None else losses * token_weights).mean(), losses
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        """Scale the gradients that the forward pass left."""
+        """Scale the gradients that the forward pass left, in place: torch refuses a second pass, which would scale them twice."""
         hidden_grad, weight_grad = ctx.saved_tensors
-        return hidden_grad * grad_outputs[0], weight_grad * grad_outputs[0], None, None
+        scale = grad_outputs[0] / max(len(hidden_grad), 1)
+        return hidden_grad.mul_(scale), weight_grad.mul_(scale), None, None
 
 
 def mean_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor, token_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -64,18 +66,16 @@ def mean_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor, token_weigh
 @torch.no_grad()
 def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Return -log p of each target (N,) in nats."""
-    losses = hidden.new_empty(len(targets))
-    buffer = hidden.new_empty(min(BLOCK, len(targets)), len(weight))
+    losses, buffers = hidden.new_empty(len(targets)), _buffers(hidden, weight)
     for rows in _blocks(len(targets)):
-        logits, target_logit = _shifted_logits(hidden[rows], weight, targets[rows], buffer)
-        losses[rows] = logits.exp_().sum(1).log_() - target_logit
+        losses[rows] = _probabilities(hidden[rows], weight, targets[rows], buffers)[1]
     return losses
 
 
 @torch.no_grad()
 def token_statistics(hidden: Tensor, weight: Tensor, targets: Tensor) -> TokenStatistics:
     """Return loss, argmax hit and z-score of each target (N,)."""
-    buffers = hidden.new_empty(2, min(BLOCK, len(targets)), len(weight))
+    buffers = _buffers(hidden, weight)
     parts = [block_statistics(hidden[rows], weight, targets[rows], buffers)[0] for rows in _blocks(len(targets))]
     return join_statistics(parts)
 
@@ -86,7 +86,9 @@ def block_statistics(hidden: Tensor, weight: Tensor, targets: Tensor, buffers: T
     z = (log p - mu) / sigma, where mu and sigma are mean and standard deviation of log p over the vocabulary under the model.
     Source: Zhang et al. 2024, "Min-K%++", equation 3.
     """
-    logits, target_logit = _shifted_logits(hidden, weight, targets, buffers[0])
+    logits = torch.mm(hidden, weight.t(), out=buffers[0][: len(targets)])
+    logits.sub_(logits.amax(1, keepdim=True))
+    target_logit = logits.gather(1, targets[:, None])[:, 0]
     probabilities = torch.exp(logits, out=buffers[1][: len(targets)])
     total = probabilities.sum(1)
     probabilities.div_(total[:, None])
@@ -99,7 +101,7 @@ def block_statistics(hidden: Tensor, weight: Tensor, targets: Tensor, buffers: T
 
 def logit_gradient(probabilities: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Turn probabilities (n, V), in place, into the gradient of the losses weighted by `weights` (n,)."""
-    return _to_gradient(probabilities, weights[:, None], targets, weights)
+    return probabilities.mul_(weights[:, None]).scatter_add_(1, targets[:, None], -weights[:, None])
 
 
 def join_statistics(parts: list[TokenStatistics]) -> TokenStatistics:
@@ -111,12 +113,12 @@ def _blocks(num_rows: int) -> Iterator[slice]:
     return (slice(start, min(start + BLOCK, num_rows)) for start in range(0, num_rows, BLOCK))
 
 
-def _shifted_logits(hidden: Tensor, weight: Tensor, targets: Tensor, buffer: Tensor) -> tuple[Tensor, Tensor]:
-    logits = torch.mm(hidden, weight.t(), out=buffer[: len(targets)])
-    logits.sub_(logits.amax(1, keepdim=True))
-    return logits, logits.gather(1, targets[:, None])[:, 0]
+def _buffers(hidden: Tensor, weight: Tensor) -> Tensor:
+    return hidden.new_empty(2, min(BLOCK, len(hidden)), len(weight))
 
 
-def _to_gradient(exponentials: Tensor, scale: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Return scale * exponentials (n, V), less the weight at each row's target; in place."""
-    return exponentials.mul_(scale).scatter_add_(1, targets[:, None], -weights[:, None])
+def _probabilities(hidden: Tensor, weight: Tensor, targets: Tensor, buffers: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the probabilities of a block of n targets (n, V), in the second of the buffers, and the targets' losses."""
+    logits = torch.mm(hidden, weight.t(), out=buffers[0][: len(targets)])
+    probabilities = torch.softmax(logits, 1, out=buffers[1][: len(targets)])
+    return probabilities, -probabilities.gather(1, targets[:, None])[:, 0].clamp_min_(LEAST).log_()

@@ -1,7 +1,7 @@
 """AdamW over one flat vector that all parameters are views of.
 
-A handful of operations a step whatever the number of layers, the second moment at hand for absorption, and 130 MB less memory in every
-worker than `torch.optim`, which loads the compiler.
+One pass over everything whatever the number of layers, the second moment at hand for absorption, and 130 MB less memory in every worker
+than `torch.optim`, which loads the compiler.
 """
 
 from __future__ import annotations
@@ -43,10 +43,23 @@ class AdamW:
         gradient = torch.cat([_gradient(parameter) for parameter in self.parameters])
         gradient.mul_((MAX_GRAD_NORM / (torch.linalg.vector_norm(gradient) + 1e-6)).clamp_max(1.0))
         self.num_steps += 1
-        self.first.lerp_(gradient, 1.0 - BETAS[0])
-        self.second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1.0 - BETAS[1])
-        self.values[: self.num_decayed].mul_(1.0 - rate * self.weight_decay)
-        self.values.addcdiv_(self.first, self._denominator(), value=-rate / (1.0 - BETAS[0] ** self.num_steps))
+        # torch's fused kernel: ten operations, one after another, were a tenth of a small model's step
+        for rows, decay in ((slice(None, self.num_decayed), self.weight_decay), (slice(self.num_decayed, None), 0.0)):
+            torch._fused_adamw_(
+                [self.values[rows]],
+                [gradient[rows]],
+                [self.first[rows]],
+                [self.second[rows]],
+                [],
+                [self.values.new_tensor(float(self.num_steps))],
+                lr=rate,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                weight_decay=decay,
+                eps=EPSILON,
+                amsgrad=False,
+                maximize=False,
+            )
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -60,10 +73,6 @@ class AdamW:
         return {
             parameter: vector[start:end].view(parameter.shape) for parameter, (start, end) in zip(self.parameters, self.bounds, strict=True)
         }
-
-    def _denominator(self) -> Tensor:
-        assert self.num_steps, "there are moments from the first step on"
-        return (self.second / (1.0 - BETAS[1] ** self.num_steps)).sqrt_().add_(EPSILON)
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
