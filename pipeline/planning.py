@@ -14,9 +14,9 @@ from pipeline.config import AuditConfig
 
 # measured rates and sizes of what comes after deduplication; see reports/log.md
 STARTUP_SECONDS = 16.0
-WORKER_FLOPS = 22e9
+WORKER_FLOPS = 45e9
 REFERENCE_SHARE = 1.6
-SCORE_SECONDS_PER_DOCUMENT = 2e-3
+SCORE_SECONDS_PER_DOCUMENT = 1e-3
 BASE_MEMORY = 0.9e9
 WORKER_MEMORY = 0.45e9
 LEDGER_BYTES_PER_ROW = 800.0

@@ -6,6 +6,7 @@
 - rules-unseen, rules-last: those of two other quarters, on which what was learnt from earlier records is measured again.
 - manuals: Debian's copyright files (those on this machine) and man pages.
 - copyrights: copyright files of a seeded share of Debian's small packages, those on this machine left out (manuals has them).
+- copyrights-unseen: those of another share, on which what the first said is measured again.
 - mail: subjects and visible text of public unwanted mail of 2002, whole, for it is sent in many copies.
 
 Documents are whole, of 160 (room for a prompt and a suffix) to 8,000 characters, so that no few long ones fill the corpus.
@@ -29,7 +30,7 @@ from tests.benchmarks.corpora import SCHEMA, Corpus, fetch, fetch_corpus
 RULE_SHARES, UNSEEN_SHARES, LAST_SHARES = (0.25, 0.5), (0.5, 0.75), (0.75, 1.0)
 MIN_CHARACTERS, MAX_CHARACTERS = 160, 8_000
 MANUAL_SHARE = 0.6
-PACKAGE_SHARE, PACKAGE_BYTES = 0.05, 64_000
+PACKAGE_SHARES, UNSEEN_PACKAGE_SHARES, PACKAGE_BYTES = (0.0, 0.05), (0.05, 0.1), 64_000
 
 Row = tuple[str, str, str]
 
@@ -51,22 +52,22 @@ def manuals(folder: Path) -> Iterable[Row]:
             yield row["id"], "manpages", row["text"]
 
 
-def copyrights(folder: Path) -> Iterable[Row]:
+def copyrights(folder: Path, shares: tuple[float, float] = PACKAGE_SHARES) -> Iterable[Row]:
     """Yield the copyright files of all small packages of the drawn source packages; sections of the archive are the sources."""
-    sections = _small_packages()
+    sections = _small_packages(shares)
     corpus = Corpus(tuple(f"apt {name}" for name in sorted(sections)), r"^usr/share/doc/[^/]+/copyright$")
-    for row in pq.read_table(fetch_corpus(corpus, folder / "copyright-files.parquet")).to_pylist():
+    for row in pq.read_table(fetch_corpus(corpus, folder / f"copyright-files-{shares[0]:.2f}.parquet")).to_pylist():
         yield row["id"], sections[row["source"].split("_")[0]], row["text"]
 
 
-def _small_packages() -> dict[str, str]:
+def _small_packages(shares: tuple[float, float]) -> dict[str, str]:
     """Return the section of each drawn package that is not installed here."""
     listed = subprocess.run(["apt-cache", "dumpavail"], check=True, capture_output=True, text=True).stdout
     sections = {}
     for stanza in listed.split("\n\n"):
         fields: dict[str, str] = dict(re.findall(r"^(Package|Source|Size|Section): (\S+)", stanza, re.MULTILINE))
         name = fields.get("Package", "")
-        is_drawn = _draw(fields.get("Source", name)) < PACKAGE_SHARE and int(fields.get("Size", PACKAGE_BYTES)) < PACKAGE_BYTES
+        is_drawn = shares[0] <= _draw(fields.get("Source", name)) < shares[1] and int(fields.get("Size", PACKAGE_BYTES)) < PACKAGE_BYTES
         if is_drawn and not (Path("/usr/share/doc") / name / "copyright").exists():
             sections[name] = fields["Section"].split("/")[-1]
     return sections
@@ -95,6 +96,7 @@ CORPORA: Mapping[str, Callable[[Path], Iterable[Row]]] = {
     "rules-last": partial(rules, shares=LAST_SHARES),
     "manuals": manuals,
     "copyrights": copyrights,
+    "copyrights-unseen": partial(copyrights, shares=UNSEEN_PACKAGE_SHARES),
     "mail": mail,
 }
 
