@@ -29,6 +29,8 @@ from pipeline.risk.metrics import (
 COMPARED_POSITIVES = 150
 """Positives from which a difference in average precision is settled. Source: the design's section 5."""
 LIMIT = 0.9
+CLAIMS = {"memorized": "sink_score", "strong gain": "predicted_gain"}
+"""Which of our scores claims a label."""
 METRICS: Mapping[str, Callable[[Ranking], Array]] = {
     "average_precision": average_precision,
     "auroc": auroc,
@@ -43,7 +45,8 @@ def discrimination(
     """Return one entry a stratum and label: memorized, and strong gain (the stratum's top decile) for where extraction is too rare.
 
     Rows of `judged` and `labels` are the same clusters. A predictor that misses more than a tenth of a stratum isn't compared there.
-    `differences`: our scores less the rival, paired; an interval that holds 0 is no gain.
+    `differences`: our scores less the rival, paired; an interval that holds 0 is no gain. Each predictor has what the score that claims the
+    label is `beyond` it, paired likewise: a fitted rival may know less than one of its own columns.
     """
     scores = baseline_scores(judged, rng)
     gain, memorized = labels.frame["gain"].to_numpy(), labels.frame["memorized"]
@@ -88,20 +91,27 @@ def _stratum(
     entry["not_measured"] = sorted(set(inside) - set(compared))
     weights = redraws(len(truth), rng)
     rankings = {key: rank(values, truth, weights) for key, values in compared.items()}
+    claimed = CLAIMS[label]
     for key, ranking in rankings.items():
         row: dict[str, Any] = {"name": key, "flops": flops.get(key), "spearman": _correlation(compared[key], gain[mask])}
-        entry["predictors"].append(row | {metric: estimate(of(ranking), interval) for metric, of in METRICS.items()})
-    entry["differences"] = [_difference(key, rankings, interval) for key in OURS if key in rankings and RIVAL in rankings]
+        row |= {metric: estimate(of(ranking), interval) for metric, of in METRICS.items()}
+        if claimed in rankings and key != claimed:
+            row["beyond"] = _difference(rankings[claimed], ranking, interval)
+        entry["predictors"].append(row)
+    entry["differences"] = [
+        {"name": key, "rival": RIVAL, **_difference(rankings[key], rankings[RIVAL], interval)}
+        for key in OURS
+        if key in rankings and RIVAL in rankings
+    ]
     return entry
 
 
-def _difference(key: str, rankings: Mapping[str, Ranking], interval: float) -> dict[str, Any]:
-    """Compare a score with the rival; `is_gain` says that the interval lies above 0."""
-    ours, rival = rankings[key], rankings[RIVAL]
-    assert ours.positive.shape[0] == rival.positive.shape[0], "paired draws"
-    difference: dict[str, Any] = {"name": key, "rival": RIVAL}
+def _difference(ours: Ranking, other: Ranking, interval: float) -> dict[str, Any]:
+    """Compare two scores; `is_gain` says that the interval lies above 0."""
+    assert ours.positive.shape[0] == other.positive.shape[0], "paired draws"
+    difference: dict[str, Any] = {}
     for metric in ("average_precision", "auroc"):
-        found = estimate(METRICS[metric](ours) - METRICS[metric](rival), interval)
+        found = estimate(METRICS[metric](ours) - METRICS[metric](other), interval)
         difference[metric] = found | {"is_gain": found["low"] is not None and found["low"] > 0}
     return difference
 
