@@ -45,8 +45,8 @@ def discrimination(
     """Return one entry a stratum and label: memorized, and strong gain (the stratum's top decile) for where extraction is too rare.
 
     Rows of `judged` and `labels` are the same clusters. A predictor that misses more than a tenth of a stratum isn't compared there.
-    `differences`: our scores less the rival, paired; an interval that holds 0 is no gain. Each predictor has what the score that claims the
-    label is `beyond` it, paired likewise: a fitted rival may know less than one of its own columns.
+    `differences`: all our scores' average precision less the rival's, paired; an interval that holds 0 is no gain. Each predictor has what
+    the score that claims the label is `beyond` it, paired likewise: a fitted rival may know less than one of its own columns.
     """
     scores = baseline_scores(judged, rng)
     gain, memorized = labels.frame["gain"].to_numpy(), labels.frame["memorized"]
@@ -96,24 +96,21 @@ def _stratum(
         row: dict[str, Any] = {"name": key, "flops": flops.get(key), "spearman": _correlation(compared[key], gain[mask])}
         row |= {metric: estimate(of(ranking), interval) for metric, of in METRICS.items()}
         if claimed in rankings and key != claimed:
-            row["beyond"] = _difference(rankings[claimed], ranking, interval)
+            row["beyond"] = {metric: _difference(metric, rankings[claimed], ranking, interval) for metric in ("average_precision", "auroc")}
         entry["predictors"].append(row)
     entry["differences"] = [
-        {"name": key, "rival": RIVAL, **_difference(rankings[key], rankings[RIVAL], interval)}
+        {"name": key, "rival": RIVAL, "average_precision": _difference("average_precision", rankings[key], rankings[RIVAL], interval)}
         for key in OURS
         if key in rankings and RIVAL in rankings
     ]
     return entry
 
 
-def _difference(ours: Ranking, other: Ranking, interval: float) -> dict[str, Any]:
+def _difference(metric: str, ours: Ranking, other: Ranking, interval: float) -> dict[str, Any]:
     """Compare two scores; `is_gain` says that the interval lies above 0."""
     assert ours.positive.shape[0] == other.positive.shape[0], "paired draws"
-    difference: dict[str, Any] = {}
-    for metric in ("average_precision", "auroc"):
-        found = estimate(METRICS[metric](ours) - METRICS[metric](other), interval)
-        difference[metric] = found | {"is_gain": found["low"] is not None and found["low"] > 0}
-    return difference
+    found = estimate(METRICS[metric](ours) - METRICS[metric](other), interval)
+    return found | {"is_gain": found["low"] is not None and found["low"] > 0}
 
 
 def _correlation(scores: Array, gain: Array) -> float | None:

@@ -567,10 +567,7 @@ def synthetic_validation(source: str) -> dict[str, Any]:
         rows = [
             row | {"beyond": {metric: estimate(is_gain=True) for metric in metrics[:2]}} if row["name"] == "copies" else row for row in rows
         ]
-        less = [
-            {"name": name, "rival": "rival", "average_precision": estimate(is_gain=True), "auroc": estimate(is_gain=True)}
-            for name in names[:2]
-        ]
+        less = [{"name": name, "rival": "rival", "average_precision": estimate(is_gain=True)} for name in names[:2]]
         counts = {"num_clusters": number(), "num_positive": number(), "base_rate": figure(), "enough_data": True}
         told = {"stratum": stratum, "label": label, **counts, "enough_data_differences": True}
         return {**told, "predictors": rows, "not_measured": ["LT-IQR"], "differences": less}
