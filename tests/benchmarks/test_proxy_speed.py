@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from pipeline.config import ProxyConfig
+from pipeline.heap import keep_memory
 from pipeline.proxy.costs import Laps, measure_peak
 from pipeline.proxy.device import CPU, Device
 from pipeline.proxy.splits import ProxySpec
@@ -49,6 +50,7 @@ class Steps(Laps):
 def measure(dial: float, context: int, batch_windows: int, device: Device = CPU, vocab_size: int = 2048) -> dict[str, float]:
     """Train one small proxy; return its parameters, tokens a second, share of the peak and seconds of the first step."""
     torch.set_num_threads(1)
+    keep_memory()  # as workers do
     count = NUM_STEPS * batch_windows
     tokens = np.random.default_rng(0).integers(0, vocab_size, (count, context)).astype(np.int32)
     keys = [number.to_bytes(16, "little") for number in range(count)]
