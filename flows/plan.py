@@ -11,6 +11,7 @@ from pipeline.config import AuditConfig, InputConfig
 from pipeline.corpus.columns import guess_columns
 from pipeline.corpus.documents import open_corpus
 from pipeline.corpus.listing import find_files
+from pipeline.pace import measure_pace
 from pipeline.planning import ProxyCost, Size, plan_audit
 from pipeline.proxy.finetuning import ladder_configs
 from pipeline.proxy.model import ProxyModel, count_flops
@@ -32,7 +33,7 @@ def estimate(config: AuditConfig) -> dict[str, Any]:
     proxies = [
         ProxyCost(1, TRAINING_PASSES * forward[spec.size], 1.0 if spec.role in WHOLE else 0.5, spec.role == "full") for spec in specs
     ]
-    return plan_audit(measure(config.input), proxies, forward[0], config).as_dict()
+    return plan_audit(measure(config.input), proxies, forward[0], config, measure_pace()).as_dict()
 
 
 def measure(config: InputConfig) -> Size:
@@ -66,6 +67,7 @@ def plan_text(plan: dict[str, Any]) -> str:
         (
             f"corpus: {about}{size['num_rows']:,} rows, {about}{_bytes(size['text_bytes'])} of text in {size['num_files']:,} file(s)",
             f"time: about {_minutes(sum(seconds.values()))} ({', '.join(f'{name} {_minutes(value)}' for name, value in seconds.items())})",
+            f"machine: takes {plan['pace']:.2f} times the CPU seconds of the one that these rates were measured on",
             f"memory: about {_bytes(plan['memory_bytes'])} at the peak, all processes together",
             f"disk: about {_bytes(plan['disk_bytes'])} (ledger and filtered data)",
             f"deduplication alone: about {_minutes(sum(copies['seconds'].values()))}, {_bytes(copies['memory_bytes'])} of memory, "

@@ -2,7 +2,8 @@
 
 `python tests/benchmarks/calibrate.py CORPUS ... --check CORPUS` measures them anew on a quiet machine and prints this table. Fitted to CPU
 seconds at 125 MB, 1 GB and 5 GB of grown documentation (`tests/benchmarks/growing.py`), two workers on two virtual cores, and checked at
-2 GB (reports/log.md); another machine, or text with more copies in it, is faster or slower.
+2 GB (reports/log.md), in a quiet hour of a shared machine; `pace` carries them to another machine and hour. Text with more copies in it is
+slower.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ class Cost:
         return self.fixed + self.per_megabyte * text_bytes / 1e6
 
 
-START = Cost(14.6, 0.00290, is_shared=False)
+START = Cost(8.92, 0.00163, is_shared=False)
 """Imports, compiled kernels, Prefect's local server for as long as the run takes, the input's digest, and the end."""
 
 STAGES = {
-    "documents": Cost(0.07, 0.01400),
-    "candidates": Cost(0.06, 0.00326),
-    "verification": Cost(0.00, 0.00355),
-    "clusters": Cost(0.02, 0.00024, is_shared=False),
-    "removals": Cost(0.05, 0.00074),
-    "quality": Cost(1.08, 0.00298, is_shared=False),
-    "spans": Cost(0.00, 0.00564, is_shared=False),
-    "filtering": Cost(0.19, 0.00536, is_shared=False),
-    "tables": Cost(0.02, 0.00090, is_shared=False),
+    "documents": Cost(0.24, 0.00841),
+    "candidates": Cost(0.13, 0.00142),
+    "verification": Cost(0.00, 0.00208),
+    "clusters": Cost(0.01, 0.00017, is_shared=False),
+    "removals": Cost(0.01, 0.00049),
+    "quality": Cost(0.86, 0.00169, is_shared=False),
+    "spans": Cost(0.00, 0.00347, is_shared=False),
+    "filtering": Cost(0.11, 0.00390, is_shared=False),
+    "tables": Cost(0.01, 0.00042, is_shared=False),
 }
 
 DISK_PER_BYTE = 1.05

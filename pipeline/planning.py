@@ -1,7 +1,7 @@
 """What an audit will cost, before it runs: rows, disk, memory and time from sizes alone.
 
-The rates were measured on two 2.4 GHz cores (the commands stand in reports/log.md); another machine is proportionally faster or slower,
-so the estimate is a plan, not a promise.
+The rates were measured on one machine (the commands stand in reports/log.md); `pace` says how many times its CPU seconds another
+machine takes (`pipeline/pace.py`), so the estimate is a plan, not a promise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.config import AuditConfig
 
 # measured rates and sizes of what comes after deduplication; see reports/log.md
 STARTUP_SECONDS = 16.0
-WORKER_FLOPS = 45e9
+WORKER_FLOPS = 52e9
 REFERENCE_SHARE = 1.6
 SCORE_SECONDS_PER_DOCUMENT = 1e-3
 BASE_MEMORY = 0.9e9
@@ -56,6 +56,7 @@ class Plan:
     proxy_flops: float
     num_token_visits: int
     deduplication: DedupPlan
+    pace: float
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -85,14 +86,14 @@ def check_limit(config: AuditConfig, num_rows: int) -> None:
     memory.check_limit(config.runtime.memory_limit, unit_of(config), config.runtime.workers, num_rows)
 
 
-def plan_dedup(size: Size, config: AuditConfig) -> DedupPlan:
+def plan_dedup(size: Size, config: AuditConfig, pace: float = 1.0) -> DedupPlan:
     """Estimate deduplication alone.
 
     Raises: ConfigError when the documents do not fit in the memory limit.
     """
     check_limit(config, size.num_rows)
     workers, text = config.runtime.workers, float(size.text_bytes)
-    cpu = {name: (cost, cost.cpu_seconds(text)) for name, cost in {"start": costs.START, **costs.STAGES}.items()}
+    cpu = {name: (cost, pace * cost.cpu_seconds(text)) for name, cost in {"start": costs.START, **costs.STAGES}.items()}
     seconds = {name: round(spent / (workers if cost.is_shared else 1), 1) for name, (cost, spent) in cpu.items()}
     stored = costs.DISK_PER_BYTE * costs.CODEC_SHARE[config.input.codec] + costs.FILTERED_PER_BYTE
     return DedupPlan(
@@ -103,12 +104,12 @@ def plan_dedup(size: Size, config: AuditConfig) -> DedupPlan:
     )
 
 
-def plan_audit(size: Size, proxies: list[ProxyCost], forward_flops: float, config: AuditConfig) -> Plan:
+def plan_audit(size: Size, proxies: list[ProxyCost], forward_flops: float, config: AuditConfig, pace: float = 1.0) -> Plan:
     """Estimate an audit. `forward_flops`: of the smallest proxy, per token.
 
     Raises: ConfigError when the documents do not fit in the memory limit.
     """
-    copies = plan_dedup(size, config)
+    copies = plan_dedup(size, config, pace)
     tokens = min(float(config.proxy.token_budget), size.text_bytes / BYTES_PER_TOKEN)
     visits = [cost.num_runs * cost.share * config.proxy.epochs * tokens for cost in proxies]
     training = sum(visit * cost.flops_per_token for visit, cost in zip(visits, proxies, strict=True))
@@ -117,13 +118,13 @@ def plan_audit(size: Size, proxies: list[ProxyCost], forward_flops: float, confi
     )
     scored = min(size.text_bytes / BYTES_PER_TOKEN, float(size.num_rows * config.proxy.max_scored_tokens))
     workers = config.proxy.workers
-    seconds = {
-        **copies.seconds,
-        "start": copies.seconds["start"] + STARTUP_SECONDS,
+    further = {
+        "start": STARTUP_SECONDS,
         "proxies": (training + probes) / WORKER_FLOPS / workers,
         "reference": scored * forward_flops * REFERENCE_SHARE / WORKER_FLOPS / workers,
         "scores": size.num_rows * SCORE_SECONDS_PER_DOCUMENT,
     }
+    seconds = copies.seconds | {name: copies.seconds.get(name, 0.0) + pace * spent for name, spent in further.items()}
     return Plan(
         size,
         {name: round(value, 1) for name, value in seconds.items()},
@@ -133,4 +134,5 @@ def plan_audit(size: Size, proxies: list[ProxyCost], forward_flops: float, confi
         training + probes,
         int(sum(visits)),
         copies,
+        round(pace, 2),
     )

@@ -17,6 +17,7 @@ import pytest
 from flows.plan import measure
 from pipeline.config import parse_config
 from pipeline.memory import parse_size
+from pipeline.pace import measure_pace
 from pipeline.planning import DedupPlan, plan_dedup
 from tests.benchmarks.calibrate import Measured, deduplicate
 from tests.benchmarks.growing import grow
@@ -64,7 +65,7 @@ def _files(folder: Path) -> list[Path]:
 def _plan(files: list[Path], limit: str) -> DedupPlan:
     raw = {"input": {"paths": [str(path) for path in files], "text_column": "text"}, "runtime": {"memory_limit": limit}}
     config = parse_config(raw)
-    return plan_dedup(measure(config.input), config)
+    return plan_dedup(measure(config.input), config, measure_pace())
 
 
 def _pairs(planned: DedupPlan, was: Measured) -> dict[str, tuple[float, float]]:

@@ -25,6 +25,14 @@ def test_twice_the_text_takes_twice_the_time_and_disk_but_not_the_memory() -> No
     assert two.disk_bytes > 1.8 * one.disk_bytes
 
 
+def test_a_slower_machine_takes_longer_and_nothing_else() -> None:
+    """Seconds follow the machine's pace; memory and disk do not."""
+    one, two = (plan_dedup(_size(100_000, 10**9), _config(), pace) for pace in (1.0, 2.0))
+    assert two.cpu_seconds == pytest.approx(2 * one.cpu_seconds, rel=0.01)
+    assert two.seconds["verification"] == pytest.approx(2 * one.seconds["verification"], abs=0.11)
+    assert (two.memory_bytes, two.disk_bytes) == (one.memory_bytes, one.disk_bytes)
+
+
 def test_workers_share_the_stages_that_can_be_shared() -> None:
     """CPU seconds stay, shared stages take half the time with two, the others do not."""
     one, two = (plan_dedup(_size(10**5, 10**9), _config(workers=workers)) for workers in (1, 2))
