@@ -27,7 +27,7 @@ NUM_PIECES = 9
 
 
 def measure_pace() -> float:
-    """Return how many times the CPU seconds of the reference this machine takes now, in about a second."""
+    """Return how many times the CPU seconds of the reference this machine takes now, in about a quarter of a second."""
     work = _Work.draw()
     work.do()
     return median(work.do() for _ in range(NUM_PIECES)) / REFERENCE_SECONDS
