@@ -33,7 +33,10 @@ def limit_arenas(count: int) -> None:
 
 
 def give_back() -> None:
-    """Return the heap's free pages to the system."""
+    """Return the heap's free pages to the system, and those that Arrow keeps where the user has chosen it another allocator."""
+    arrow = sys.modules.get("pyarrow")  # not imported for this: who never loaded it has nothing there
+    if arrow is not None and (pool := arrow.default_memory_pool()).backend_name != "system":
+        pool.release_unused()
     trim = _of_glibc("malloc_trim")
     if trim is not None:
         trim(0)

@@ -564,9 +564,7 @@ def synthetic_validation(source: str) -> dict[str, Any]:
         metrics = ("average_precision", "auroc", "recall_at_precision", "precision_at_recall")
         names = ("sink_score", "predicted_gain", "rival", "copies", "small-model-extractable")
         rows = [{"name": name, "flops": figure(1e12), "spearman": figure(), **{metric: estimate() for metric in metrics}} for name in names]
-        rows = [
-            row | {"beyond": {metric: estimate(is_gain=True) for metric in metrics[:2]}} if row["name"] == "copies" else row for row in rows
-        ]
+        rows[names.index("copies")]["beyond"] = {metric: estimate(is_gain=True) for metric in metrics[:2]}
         less = [{"name": name, "rival": "rival", "average_precision": estimate(is_gain=True)} for name in names[:2]]
         counts = {"num_clusters": number(), "num_positive": number(), "base_rate": figure(), "enough_data": True}
         told = {"stratum": stratum, "label": label, **counts, "enough_data_differences": True}
