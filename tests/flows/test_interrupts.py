@@ -63,7 +63,13 @@ def test_a_run_that_is_killed_and_ended_comes_to_the_same_bytes(whole: AuditConf
     gone = subprocess.Popen(["true"])
     gone.wait()
     marked = {**os.environ, EPHEMERAL: "1", MARK: f"{gone.pid} 1.0 {machine()}", "PREFECT_HOME": str(home)}
-    with subprocess.Popen(["sleep", "60"], env=marked) as orphaned:
+    with subprocess.Popen(["cat"], env=marked, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as orphaned:
+        assert orphaned.stdin is not None
+        assert orphaned.stdout is not None
+        # a process that has only just been started shows no environment yet; one that answers does
+        orphaned.stdin.write(b"?")
+        orphaned.stdin.flush()
+        assert orphaned.stdout.read(1) == b"?"
         assert servers(home) == [orphaned.pid]
         assert end(cut, start(cut, "deduplicate", "never", home))[0] == 0
         assert orphaned.wait(10) == -signal.SIGTERM
