@@ -11,11 +11,18 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class _End(Enum):
+    """Stand for the item after the last."""
+
+    END = auto()
 
 
 class Mapper(Protocol):
@@ -62,3 +69,16 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int = 1) -
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def ahead(items: Iterable[T]) -> Generator[T, None, None]:
+    """Yield items, the next of which another thread draws meanwhile: who makes them and who waits for a disk do not wait for each other.
+
+    Close it before what it draws from: until then the thread may be at work there. What drawing raised is raised here.
+    """
+    drawn = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        coming: Future[T | _End] = pool.submit(next, drawn, _End.END)
+        while not isinstance(item := coming.result(), _End):
+            coming = pool.submit(next, drawn, _End.END)
+            yield item

@@ -36,7 +36,7 @@ from pipeline.corpus.row_hash import row_hashes
 from pipeline.corpus.schemas import check_storable
 from pipeline.corpus.shards import Shard, Stretch, first_rows
 from pipeline.errors import InputError
-from pipeline.parallel import Mapper, in_order
+from pipeline.parallel import Mapper, ahead, in_order
 from pipeline.rows import encode_schema, name_documents
 from pipeline.store import Artifact, Part, publish, write_records
 from pipeline.tables import DOCUMENT_FIELDS, USER_PREFIX, check_documents
@@ -175,8 +175,9 @@ def _read_shards(
     first_id, shards = work
     tally = _Tally()
     batches = ((number, batch) for number, shard in shards for stretch in shard for batch in read(stretch, tally.encodings))
-    with closing(in_order(partial(_to_documents, columns=columns, scan=scan), _numbered(batches, first_id), workers)) as converted:
-        cut = _cut(_counted(converted, tally), config)
+    make = partial(_to_documents, columns=columns, scan=scan)
+    with closing(in_order(make, _numbered(batches, first_id), workers)) as converted, closing(ahead(converted)) as drawn:
+        cut = _cut(_counted(drawn, tally), config)
         parts = [_write(name, pieces, folder, config.codec, keep) for name, pieces in cut]
     _refuse_change([stretch for _, shard in shards for stretch in shard], tally.num_rows)
     return parts, tally
