@@ -45,8 +45,9 @@ def discrimination(
     """Return one entry a stratum and label: memorized, and strong gain (the stratum's top decile) for where extraction is too rare.
 
     Rows of `judged` and `labels` are the same clusters. A predictor that misses more than a tenth of a stratum isn't compared there.
-    `differences`: all our scores' average precision less the rival's, paired; an interval that holds 0 is no gain. Each predictor has what
-    the score that claims the label is `beyond` it, paired likewise: a fitted rival may know less than one of its own columns.
+    `claimed_by` is our score that claims the label. `differences`: all our scores' average precision less the rival's, paired; an interval
+    that holds 0 is no gain. Each predictor has what the claiming score is `beyond` it, paired likewise: a fitted rival may know less than
+    one of its own columns.
     """
     scores = baseline_scores(judged, rng)
     gain, memorized = labels.frame["gain"].to_numpy(), labels.frame["memorized"]
@@ -71,10 +72,11 @@ def _stratum(
     interval: float,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    truth = positive[mask]
+    truth, claimed = positive[mask], CLAIMS[label]
     entry: dict[str, Any] = {
         "stratum": name,
         "label": label,
+        "claimed_by": claimed,
         "num_clusters": len(truth),
         "num_positive": int(truth.sum()),
         "base_rate": float(truth.mean()) if len(truth) else None,
@@ -91,7 +93,6 @@ def _stratum(
     entry["not_measured"] = sorted(set(inside) - set(compared))
     weights = redraws(len(truth), rng)
     rankings = {key: rank(values, truth, weights) for key, values in compared.items()}
-    claimed = CLAIMS[label]
     for key, ranking in rankings.items():
         row: dict[str, Any] = {"name": key, "flops": flops.get(key), "spearman": _correlation(compared[key], gain[mask])}
         row |= {metric: estimate(of(ranking), interval) for metric, of in METRICS.items()}

@@ -43,6 +43,7 @@ class AdamW:
         gradient = torch.cat([_gradient(parameter) for parameter in self.parameters])
         gradient.mul_((MAX_GRAD_NORM / (torch.linalg.vector_norm(gradient) + 1e-6)).clamp_max(1.0))
         self.num_steps += 1
+        step = self.values.new_tensor(float(self.num_steps))
         # torch's fused kernel: ten operations, one after another, were a tenth of a small model's step
         for rows, decay in ((slice(None, self.num_decayed), self.weight_decay), (slice(self.num_decayed, None), 0.0)):
             torch._fused_adamw_(
@@ -51,7 +52,7 @@ class AdamW:
                 [self.first[rows]],
                 [self.second[rows]],
                 [],
-                [self.values.new_tensor(float(self.num_steps))],
+                [step],
                 lr=rate,
                 beta1=BETAS[0],
                 beta2=BETAS[1],

@@ -52,7 +52,6 @@ def render_validation(name: str, values: Row, command: str = "") -> str:
         exact=grouped(_of_label(found, "memorized")),
         strong=grouped(_of_label(found, "strong gain")),
         says=figures.entry_says,
-        own_score=figures.own_score,
         figures=draw_figures(found),
     )
 

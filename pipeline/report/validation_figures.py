@@ -59,7 +59,7 @@ def over_rival(entries: Sequence[Row], key: str) -> Figure | None:
         key,
         "Is anything gained over a logistic on copies, loss and zlib?",
         f"Right of 0 is better. An interval that reaches 0 is no gain; {decimal(OVER_RIVAL)} is asked. The word at the end of a row is on "
-        f"the {predictor(own_score(drawn[0]))}.",
+        f"the {predictor(drawn[0]['claimed_by'])}.",
         ("Stratum", "Memorized", "Predictor", "Difference"),
         [
             (entry["stratum"], count(entry["num_positive"]), predictor(row["name"]), spread(row["average_precision"]))
@@ -69,14 +69,9 @@ def over_rival(entries: Sequence[Row], key: str) -> Figure | None:
     )
 
 
-def own_score(entry: Row) -> str:
-    """Return which of our scores claims an entry's label."""
-    return "sink_score" if entry["label"] == "memorized" else "predicted_gain"
-
-
 def entry_says(entry: Row) -> str:
     """Say in two words whether the score that claims the label beats the rival in a stratum."""
-    found = next((row["average_precision"] for row in entry["differences"] if row["name"] == own_score(entry)), None)
+    found = next((row["average_precision"] for row in entry["differences"] if row["name"] == entry["claimed_by"]), None)
     if found is None:
         return "not measured"
     if not entry["enough_data_differences"]:

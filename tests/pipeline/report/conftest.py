@@ -567,7 +567,8 @@ def synthetic_validation(source: str) -> dict[str, Any]:
         rows[names.index("copies")]["beyond"] = {metric: estimate(is_gain=True) for metric in metrics[:2]}
         less = [{"name": name, "rival": "rival", "average_precision": estimate(is_gain=True)} for name in names[:2]]
         counts = {"num_clusters": number(), "num_positive": number(), "base_rate": figure(), "enough_data": True}
-        told = {"stratum": stratum, "label": label, **counts, "enough_data_differences": True}
+        claimed = {"memorized": "sink_score", "strong gain": "predicted_gain"}[label]
+        told = {"stratum": stratum, "label": label, "claimed_by": claimed, **counts, "enough_data_differences": True}
         return {**told, "predictors": rows, "not_measured": ["LT-IQR"], "differences": less}
 
     def calibrated(stratum: str) -> dict[str, Any]:
