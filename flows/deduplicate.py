@@ -18,6 +18,7 @@ from functools import partial
 
 from flows import tasks
 from flows.discreet import flow
+from flows.locks import locked
 from flows.references import stored_corpus, told_of
 from flows.run import Run, current, merge_counts
 from pipeline import store
@@ -42,6 +43,16 @@ class Deduplicated:
     removals: Artifact
     quality: Artifact
     spans: Artifact
+
+    @property
+    def num_compared(self) -> int:
+        """Count the comparisons that buckets proposed and that the walks through clusters made."""
+        return int(self.candidates.facts["num_comparisons"] + self.removals.facts["num_walk_comparisons"])
+
+    @property
+    def num_skipped(self) -> int:
+        """Count the comparisons that the caps on buckets and on clusters left out."""
+        return int(self.candidates.facts["num_skipped_comparisons"] + self.removals.facts["num_skipped_walk_comparisons"])
 
 
 @flow(name="deduplicate")
@@ -77,8 +88,11 @@ def deduplicate(config: AuditConfig, documents: Artifact) -> Deduplicated:
     with run.stage("spans") as stage:
         folder = run.ledger.folder("repeated_spans", CODE, section, documents.digest, clusters.digest, removals.digest)
         anchors = anchors_folder(run, documents.folder)
-        spans = stage.settle(*tasks.find_repeats(documents, profiles, clusters, removals, folder, anchors, section))
-    store.remove(anchors)
+        parent, _, name = anchors.rpartition("/")
+        # runs that compare the same documents with other references share them: nobody removes what another is reading
+        with locked(f"{parent}/.lock-{name}", is_patient=True):
+            spans = stage.settle(*tasks.find_repeats(documents, profiles, clusters, removals, folder, anchors, section))
+            store.remove(anchors)
     return Deduplicated(profiles, signatures, candidates, references, pairs, clusters, removals, quality, spans)
 
 

@@ -27,8 +27,8 @@ def guard(run: Run, copies: Deduplicated) -> None:
             CLUSTERS.check(store.read_frame(copies.clusters)),
             REMOVALS.check(store.read_frame(copies.removals)),
             DUPLICATE_PAIRS.check(store.read_frame(copies.duplicate_pairs)),
-            copies.candidates.facts["num_comparisons"],
-            copies.candidates.facts["num_skipped_comparisons"],
+            copies.num_compared,
+            copies.num_skipped,
             section,
         )
         guards = waive(guards, section.waivers, run.today)

@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError, InputError
 from pipeline.places import locate
 from pipeline.release.overrides import OverridesFile, check_overrides, line_up, parse_overrides
 from pipeline.tables import OVERRULED
+from pipeline.versions import made_by
 
 SECTIONS = ("release", "report")
 """What may be set anew without computing anything but decisions and their report."""
@@ -77,8 +78,8 @@ def find_origin(run: str, overrides: Sequence[str], settings: Sequence[str], led
 
 
 def _refuse_other_code(finished: FinishedRun) -> None:
-    made_by = finished.parents.get("code_versions", {})
-    other = [stage for stage in STAGES if made_by.get(stage) != store.code_version(stage)]
+    versions = finished.parents.get("code_versions", {})
+    other = [stage for stage in STAGES if versions.get(stage) != made_by(stage)]
     if other:
         raise ConfigError(
             f"the tables of the run were made by another version of {', '.join(other)}, so they may mean something else",

@@ -44,7 +44,7 @@ def measure(config: InputConfig) -> Size:
     files = find_files(config)
     step = -(-len(files) // MAX_SAMPLED_FILES) if len({file.format for file in files}) == 1 and files[0].format != "text" else 1
     sampled = files[::step]
-    rows, text = _count(config.model_copy(update={"paths": tuple(file.path for file in sampled)}))
+    rows, text = _count(config.model_copy(update={"paths": tuple(file.path for file in sampled), "files": ()}))
     total, seen = sum(file.num_bytes for file in files), max(1, sum(file.num_bytes for file in sampled))
     return Size(len(files), total, round(rows * total / seen), round(text * total / seen), step > 1)
 

@@ -66,11 +66,11 @@ def judge_targets(
     runs = gather({**trained.halves, **trained.arms}, [*halves, *(arm.planned for arm in arms)], "proxies")
     predictions = read_table(folder, PREDICTIONS)
     ablations = read_table(folder, ABLATIONS).filter(pl.col("block") != RIVAL)
-    flops = count_flops(proxies, scored, runs)
+    flops = count_flops(proxies, scored, runs, config.proxy)
     values = judge(
         ProofInputs(
             clusters=clusters,
-            predictions=with_early_look(predictions, corpus, arms, trained.arms),
+            predictions=with_early_look(predictions, corpus, arms, trained.arms, whole_targets(runs)["proxy"].to_list()),
             target=target,
             settings=config.risk,
             seed=config.validation.seed,
@@ -177,10 +177,10 @@ def unseen_losses(target: Evidence) -> pl.DataFrame:
 
 
 def with_early_look(
-    predictions: pl.DataFrame, corpus: TargetCorpus, arms: Sequence[PlannedArm], runs: Mapping[str, Artifact]
+    predictions: pl.DataFrame, corpus: TargetCorpus, arms: Sequence[PlannedArm], runs: Mapping[str, Artifact], whole: Sequence[str]
 ) -> pl.DataFrame:
-    """Add `partial_target`, minus the loss at the early look of the one full run that takes it, if that run is trained."""
-    looked = [arm for arm in arms if arm.planned.spec.has_early_look and arm.planned.spec.name in runs]
+    """Add `partial_target`, minus the loss at the early look of the one full run that takes it, if that run is trained and a target's."""
+    looked = [arm for arm in arms if arm.planned.spec.has_early_look and arm.planned.spec.name in runs and arm.planned.spec.name in whole]
     if not looked:
         return predictions
     signals = read_table(runs[looked[0].planned.spec.name].folder, "proxy_signals")
@@ -190,17 +190,26 @@ def with_early_look(
     return predictions.join(means.agg(partial_target=-pl.col("loss").cast(pl.Float64).mean()), on="cluster_id", how="left")
 
 
-def count_flops(proxies: Evidence, scored: Scored, runs: pl.DataFrame) -> dict[str, float]:
+def whole_targets(runs: pl.DataFrame) -> pl.DataFrame:
+    """Return the runs on the whole corpus that are as large as the label halves, if there are such: arms may be smaller models."""
+    whole, halves = runs.filter(pl.col("proxy").str.starts_with(WHOLE)), runs.filter(pl.col("role") == "label_half")
+    return whole.filter(pl.col("num_parameters") == halves["num_parameters"].max()) if halves.height else whole
+
+
+def count_flops(proxies: Evidence, scored: Scored, runs: pl.DataFrame, config: ProxyConfig) -> dict[str, float]:
     """Return floating-point operations: of one target on the whole corpus, of all proxy work, and of baselines by name.
 
-    The reference pass reads each scored token once, forward, at the smallest size: as many a token as a probe there.
+    The reference pass reads each scored token once at the smallest size, forward, and backward where it takes gradients.
     """
-    full = runs.filter(pl.col("proxy").str.starts_with(WHOLE))
-    halves = runs.filter(pl.col("role") == "label_half")
+    full, halves = whole_targets(runs), runs.filter(pl.col("role") == "label_half")
     target = _mean(full["training_flops"]) if full.height else 2.0 * _mean(halves["training_flops"])
     smallest = proxies.proxies.filter(pl.col("size") == pl.col("size").min())
     forward = _mean(smallest["training_flops"] / smallest["num_token_visits"]) / 3.0
-    read = forward * float(store.read_frame(scored.document_signals, ["num_scored_tokens"])["num_scored_tokens"].sum())
+    read = (
+        forward
+        * (3.0 if config.reference_gradients else 1.0)
+        * float(store.read_frame(scored.document_signals, ["num_scored_tokens"])["num_scored_tokens"].sum())
+    )
     work = float((proxies.proxies["training_flops"] + proxies.proxies["signal_flops"]).sum())
     largest = proxies.proxies.filter((pl.col("role") == "full") & (pl.col("size") == pl.col("size").max()))
     one = float((largest["training_flops"] + largest["signal_flops"]).sum())
@@ -212,8 +221,8 @@ def count_flops(proxies: Evidence, scored: Scored, runs: pl.DataFrame) -> dict[s
 
 def efficiency(proxies: Evidence, runs: pl.DataFrame, flops: Mapping[str, float]) -> dict[str, Any]:
     """Return what the prediction cost beside one target: FLOPs, token visits of the busiest proxy, non-embedding parameters."""
-    full = runs.filter(pl.col("proxy").str.starts_with(WHOLE))
-    visits = _mean(full["num_token_visits"]) if full.height else 2.0 * _mean(runs["num_token_visits"])
+    full, halves = whole_targets(runs), runs.filter(pl.col("role") == "label_half")
+    visits = _mean(full["num_token_visits"]) if full.height else 2.0 * _mean(halves["num_token_visits"])
     most = int(proxies.proxies["num_token_visits"].max())  # type: ignore[arg-type]
     largest = int(proxies.proxies["num_parameters"].max())  # type: ignore[arg-type]
     size = int(runs["num_parameters"].max())  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ from pipeline.release.waivers import waive
 from pipeline.report.limits import not_examined
 from pipeline.store import Artifact
 from pipeline.tables import CLUSTERS, DECISIONS, LANGUAGES, OVERRULED, SENSITIVE_PATTERNS, SINK_SCORES
+from pipeline.versions import made_by
 
 CODE = ("release",)
 
@@ -98,7 +99,7 @@ def judge_run(
     config: AuditConfig, copies: Deduplicated, scored: Scored, decisions: Artifact, filtered: FilteredData, examined: Examined
 ) -> tuple[Gate, ...]:
     """Judge the gates on what the stages stored, waivers that are in force today considered."""
-    found, evaluation = copies.candidates.facts, scored.scores.facts["evaluation"]
+    evaluation = scored.scores.facts["evaluation"]
     gates = judge(
         store.read_frame(copies.profiles),
         CLUSTERS.check(store.read_frame(copies.clusters)),
@@ -106,8 +107,8 @@ def judge_run(
         _decisions(decisions),
         filtered.rows_by_source,
         config.release,
-        num_candidates=found["num_comparisons"],
-        num_skipped=found["num_skipped_comparisons"],
+        num_candidates=copies.num_compared,
+        num_skipped=copies.num_skipped,
         rival_margin=_measure(evaluation["gain_over_rival"], "value", evaluation),
         brier_skill=_measure(evaluation["calibration"], "brier_skill", evaluation),
         removal_recall=measured(*(copies.quality.facts["recall"][key] for key in ("value", "low", "high", "n"))),
@@ -130,7 +131,7 @@ def parents_of(run: Run, documents: Artifact, decisions: Artifact, copies: Dedup
         "decisions_digest": decisions.digest,
         "references": [reference.digest for reference in run.references],
         "completes": [reference.name for reference in run.references if reference.is_completed],
-        "code_versions": {name: store.code_version(name) for name in ("corpus", "dedup", "proxy", "risk", "release")},
+        "code_versions": {name: made_by(name) for name in ("corpus", "dedup", "proxy", "risk", "release")},
         "seeds": {"audit": config.seed, "minhash": config.dedup.seed},
         "minhash_scheme": SCHEME,
         "run": run.run_id,

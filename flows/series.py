@@ -1,10 +1,10 @@
 """The audits of one corpus as a series: a whole one, and then the new files of each night, each compared with all before it.
 
 `input.new_only` asks for the next link: the files whose bytes no released audit of the series has read, with those audits as references.
-What was removed there is not compared with, so the links together release what one audit over all files, oldest first, would. A link's
-manifest names the releases that it completes (`parents.completes`); a whole audit completes none, and once it is there, the next night
-goes on from it, because of the series that cover the most of what is there the shortest is taken. So a weekly whole audit replaces the
-nights before it.
+What was removed there is not compared with, so the links together release what one audit over all files, oldest first, would, if one copy
+is kept. A link's manifest names the releases that it completes (`parents.completes`); a whole audit completes none, and once it is there,
+the next night goes on from it, because of the series that cover the most of what is there the shortest is taken. So a weekly whole audit
+replaces the nights before it.
 
 What belongs to a series, and in which order, follows from what finished runs recorded (`run.json`): no clock, and no list kept by hand.
 One ledger and the same files give the same next link. A run whose gates failed released nothing: its files are new the next night again.

@@ -97,7 +97,7 @@ def digest_of(*values: object) -> str:
 def code_version(*modules: str) -> str:
     """Return a digest of the source files of modules or packages below this repository's `pipeline`, such as `dedup` or `corpus`.
 
-    Part of every stage's key: a result made by other code is not reused.
+    It names code for a reader. What other modules these import is not in it; whether a result may be used again says `versions.made_by`.
     """
     root = Path(__file__).parent
     hasher = hashlib.blake2b(digest_size=8)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pipeline.config import InputConfig
 from pipeline.corpus import columnar, delimited, jsonl, plain
 from pipeline.corpus.files import InputFile, digests
-from pipeline.corpus.listing import Listing, list_files
+from pipeline.corpus.listing import list_files
 from pipeline.corpus.schemas import fit, merge_schemas
 from pipeline.corpus.shards import Shard, Stretch, plan_shards
 from pipeline.parallel import Mapper, in_order
@@ -59,12 +59,12 @@ def open_files(config: InputConfig, mapper: Mapper = in_order, *, are_counted: b
     Raises: InputError naming the file that is missing, unreadable or does not fit the others.
     """
     listing = list_files(config)
-    groups, of_text = list(_groups(listing.files)), text_sources(listing)
+    groups = list(_groups(listing.files))
     data = [group[0] for group in groups if group[0].format != "text"]
     # what comes after the last is nothing that would need its number
     wanted = [(file, are_counted and file is not listing.files[-1]) for file in data]
     found = dict(zip(data, mapper(describe_file, wanted), strict=True))
-    described = [found.get(group[0]) or (plain.SCHEMA, plain.describe(group, of_text)) for group in groups]
+    described = [found.get(group[0]) or (plain.SCHEMA, plain.describe(group)) for group in groups]
     schemas = [(group[0].path, schema) for group, (schema, _) in zip(groups, described, strict=True)]
     schema = merge_schemas(schemas)
     shards = plan_shards((stretch for _, stretches in described for stretch in stretches), config.bytes_per_part)
@@ -82,19 +82,6 @@ def describe_file(wanted: tuple[InputFile, bool]) -> tuple[pa.Schema, list[Stret
 def source_name(name: str) -> str:
     """Return the source of a data file: its name without a shard's number, so that all shards are one source."""
     return SHARD.sub("", name)
-
-
-def text_sources(listing: Listing) -> dict[str, str]:
-    """Return each text file's source by name: its first folder below the common root.
-
-    Where every folder holds one document only (as in `/usr/share/doc/*/copyright`), folders are ids, not sources: all take the root's name.
-    """
-    names = [file.name for file in listing.files if file.format == "text"]
-    root = listing.root or "text"
-    folders = Counter(name.split("/")[0] for name in names if "/" in name)
-    if max(folders.values(), default=0) <= 1:
-        return dict.fromkeys(names, root)
-    return {name: name.split("/")[0] if "/" in name else root for name in names}
 
 
 def _groups(files: Sequence[InputFile]) -> Iterator[list[InputFile]]:

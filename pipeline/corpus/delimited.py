@@ -14,7 +14,7 @@ from itertools import islice
 
 import pyarrow as pa
 
-from pipeline.corpus.files import InputFile, open_bytes
+from pipeline.corpus.files import InputFile, open_bytes, suffix_of
 from pipeline.corpus.shards import Stretch
 from pipeline.errors import InputError
 
@@ -62,7 +62,7 @@ def _rows(file: InputFile) -> Iterator[list[str]]:
     """Yield the header and the rows, every one as long as the header; blank lines are passed over."""
     csv.field_size_limit(sys.maxsize)  # the module's own limit, 128 KiB, is shorter than a novel
     with open_bytes(file) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
-        reader = csv.reader(text, delimiter="\t" if ".tsv" in file.path.lower() else ",", strict=True)
+        reader = csv.reader(text, delimiter="\t" if suffix_of(file.path) == ".tsv" else ",", strict=True)
         width, number = 0, -1  # the header is row 0
         try:
             for row in reader:

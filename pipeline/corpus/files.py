@@ -29,22 +29,29 @@ JSON_LINES = re.compile(rb"(\xef\xbb\xbf)?\s*\{[^\n]*(\}\s*\n\s*(\{|$)|$)")
 
 @dataclass(frozen=True)
 class InputFile:
-    """Name one file: its path or URL, the name that documents carry (relative to the common root), how it is read, its size in bytes."""
+    """Name one file: its path or URL, the name that documents carry (relative to the common root), how it is read, its size in bytes.
+
+    `source` is that of a text file; what has columns says more of itself.
+    """
 
     path: str
     name: str
     format: str
     compression: str | None
     num_bytes: int
+    source: str | None = None
 
 
 def digests(files: Iterable[InputFile]) -> list[dict[str, Any]]:
-    """Return name, size and BLAKE3 digest of every file's bytes.
+    """Return name, size and BLAKE3 digest of every file's bytes, and a text file's source, which is not told by its name.
 
     A process reads a local file once: what names a run, the flow and the reading ask one after another, and a file that was written to in
     between has another time of change, or another size, and is read again.
     """
-    return [{"path": file.name, "bytes": file.num_bytes, "digest": _digest(file.path)} for file in files]
+    return [
+        {"path": file.name, "bytes": file.num_bytes, "digest": _digest(file.path)} | ({"source": file.source} if file.source else {})
+        for file in files
+    ]
 
 
 def _digest(path: str) -> str:
@@ -59,8 +66,8 @@ def _digest(path: str) -> str:
 
 
 def digest_files(described: Iterable[Mapping[str, Any]]) -> str:
-    """Return one digest of described files."""
-    return digest_of([[file["path"], file["digest"]] for file in described])
+    """Return one digest of described files: of all that says which rows they become."""
+    return digest_of([[file[key] for key in ("path", "digest", "source") if key in file] for file in described])
 
 
 def open_bytes(file: InputFile) -> IO[bytes]:
@@ -80,12 +87,17 @@ def size_of(path: str) -> int:
 
 def split_name(path: str) -> tuple[str | None, str | None]:
     """Return the format and the compression that a file's name says, None for neither."""
-    name = PurePosixPath(path.lower())
-    compression = COMPRESSIONS.get(name.suffix)
-    kind = FORMATS.get(PurePosixPath(name.stem).suffix if compression else name.suffix)
+    compression = COMPRESSIONS.get(PurePosixPath(path.lower()).suffix)
+    kind = FORMATS.get(suffix_of(path))
     if compression and kind in ("parquet", "arrow"):
         return None, compression  # they compress within: nobody packs them whole
     return kind, compression
+
+
+def suffix_of(path: str) -> str:
+    """Return a file's suffix in small letters, that of a compression left out."""
+    name = PurePosixPath(path.lower())
+    return PurePosixPath(name.stem).suffix if name.suffix in COMPRESSIONS else name.suffix
 
 
 def is_binary(path: str, compression: str | None) -> bool:

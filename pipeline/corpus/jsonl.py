@@ -22,6 +22,7 @@ from pipeline.errors import InputError
 BLOCK_BYTES = 4 << 20
 Line: TypeAlias = tuple[int, dict[str, Any]]  # line number from 1, and its object
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+HALF, MEND_HALF = "an unpaired surrogate escape (\\ud800-\\udfff)", "mend the escape: it is half a character"
 
 
 def describe(file: InputFile) -> tuple[pa.Schema, list[Stretch]]:
@@ -120,6 +121,9 @@ def _names(rows: Sequence[Line]) -> list[str]:
 
 
 def _infer(rows: Sequence[Line], name: str, file: InputFile) -> pa.DataType:
+    if _is_halved(name):
+        line = next(number for number, row in rows if name in row)
+        raise _fault("a column's name holds half a character", file, line, "a name in Unicode", HALF, MEND_HALF)
     values = [row.get(name) for _, row in rows]
     kinds = {*map(type, values)} - {type(None)}
     if kinds <= {str}:
@@ -130,7 +134,10 @@ def _infer(rows: Sequence[Line], name: str, file: InputFile) -> pa.DataType:
         if all(value is None or (type(value) is int and 0 <= value < 2**64) for value in values):
             return pa.uint64()
         got = "an integer beyond 64 bits, or beside negative ones"
-    except (pa.ArrowException, UnicodeEncodeError):
+    except UnicodeEncodeError:
+        line = next(number for number, row in rows if _is_halved(row.get(name)))
+        raise _fault(f"column {name} holds half a character", file, line, "text in Unicode", HALF, MEND_HALF) from None
+    except pa.ArrowException:
         got = ", ".join(sorted(kind.__name__ for kind in kinds))
     raise InputError(
         f"column {name} has values of several types",
@@ -139,6 +146,15 @@ def _infer(rows: Sequence[Line], name: str, file: InputFile) -> pa.DataType:
         got=got,
         do="write the column as strings throughout, or leave it out",
     )
+
+
+def _is_halved(value: Any) -> bool:
+    """Say whether a surrogate without its other half stands anywhere in a value, names of fields included."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _first_change(rows: Sequence[Line], name: str) -> int:
@@ -158,7 +174,7 @@ def _value(value: Any, field: pa.Field, file: InputFile, line: int) -> pa.Array:
     try:
         return pa.array([value], field.type)
     except UnicodeEncodeError:
-        got, do = "an unpaired surrogate escape (\\ud800-\\udfff)", "mend the escape: it is half a character"
+        got, do = HALF, MEND_HALF
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
         got, do = f"a {type(value).__name__}", "write the column in one type throughout"
     raise _fault(f"column {field.name} holds a value of another type", file, line, str(field.type), got, do)

@@ -13,9 +13,9 @@ import glob
 import json
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,10 +34,9 @@ Skipped = defaultdict[str, set[str]]  # paths left out, by reason
 
 @dataclass(frozen=True)
 class Listing:
-    """Hold the files to read, sorted by path, the name of the folder they share, and how many were left out for which reason."""
+    """Hold the files to read, sorted by path, and how many were left out for which reason."""
 
     files: tuple[InputFile, ...]
-    root: str
     skipped: Mapping[str, int]
 
 
@@ -84,9 +83,10 @@ def list_files(config: InputConfig) -> Listing:
     files = tuple(
         InputFile(path, _printable(path[len(root) :].lstrip("/")), kind, compression, size_of(path)) for path, kind, compression in chosen
     )
-    files = _only(files, config.files)
+    # before any is left out: a source does not depend on which neighbours are read this time
+    files = _only(_with_sources(files, _printable(root.rsplit("/", 1)[-1])), config.files)
     _refuse_empty(files)
-    return Listing(files, _printable(root.rsplit("/", 1)[-1]), {reason: len(skipped[reason]) for reason in sorted(skipped)})
+    return Listing(files, {reason: len(skipped[reason]) for reason in sorted(skipped)})
 
 
 def is_saved_dataset(path: str) -> bool:
@@ -230,6 +230,20 @@ def _common_root(paths: list[str]) -> str:
 
 def _printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _with_sources(files: tuple[InputFile, ...], root: str) -> tuple[InputFile, ...]:
+    """Give each text file its source: its first folder below the common root.
+
+    Where every folder holds one document only (as in `/usr/share/doc/*/copyright`), folders are ids, not sources: all take the root's name.
+    """
+    root = root or "text"
+    folders = Counter(file.name.split("/")[0] for file in files if file.format == "text" and "/" in file.name)
+    are_ids = max(folders.values(), default=0) <= 1
+    return tuple(
+        replace(file, source=file.name.split("/")[0] if "/" in file.name and not are_ids else root) if file.format == "text" else file
+        for file in files
+    )
 
 
 def _only(files: tuple[InputFile, ...], names: tuple[str, ...]) -> tuple[InputFile, ...]:

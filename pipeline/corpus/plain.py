@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -40,20 +40,20 @@ def decode(data: bytes) -> tuple[str, str]:
     return data.decode("latin-1"), "latin-1"
 
 
-def describe(files: Iterable[InputFile], source_of: Mapping[str, str]) -> list[Stretch]:
-    """Return files as stretches of many each, with their sources by name."""
+def describe(files: Iterable[InputFile]) -> list[Stretch]:
+    """Return files as stretches of many each, with their sources."""
     stretches, own, num_bytes = [], list[InputFile](), 0
     for file in files:
         if len(own) == BATCH_FILES or num_bytes >= BATCH_BYTES:
-            stretches.append(_stretch(own, num_bytes, source_of))
+            stretches.append(_stretch(own, num_bytes))
             own, num_bytes = [], 0
         own.append(file)
         num_bytes += file.num_bytes
-    return [*stretches, _stretch(own, num_bytes, source_of)]
+    return [*stretches, _stretch(own, num_bytes)]
 
 
-def _stretch(files: Sequence[InputFile], num_bytes: int, source_of: Mapping[str, str]) -> Stretch:
-    return Stretch(tuple(files), num_bytes, len(files), sources=tuple(source_of[file.name] for file in files))
+def _stretch(files: Sequence[InputFile], num_bytes: int) -> Stretch:
+    return Stretch(tuple(files), num_bytes, len(files), sources=tuple(file.source or "text" for file in files))
 
 
 def read(files: Iterable[InputFile], encodings: Counter[str]) -> Iterator[pa.Table]:

@@ -75,7 +75,7 @@ def bin_edges(threshold: float) -> list[float]:
     """Return the edges of the Jaccard bins, rising to 1, one of them the threshold: no bin lies on both sides of it."""
     steps = range(-BINS_BELOW, round(1 / BIN_WIDTH))
     edges = [round(threshold + BIN_WIDTH * step, 6) if step else threshold for step in steps]
-    return [edge for edge in edges if BIN_WIDTH / 2 < edge < 1 - BIN_WIDTH / 4] + [1.0]
+    return [edge for edge in edges if edge == threshold < 1.0 or BIN_WIDTH / 2 < edge < 1 - BIN_WIDTH / 4] + [1.0]
 
 
 def choose_sample(profiles: Iterable[pl.DataFrame], config: DedupConfig, seed: int) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 Plants go through the very functions that the corpus goes through, once, in a folder of their own. What this measures is the chain from
 text to removal at the run's settings: shingles, signatures, bands, sketches, exact comparison, clusters, walk. What it does not: plants
 meet no natural document, so their buckets are never crowded, nothing of theirs falls to the caps on comparisons, and every family has
-two members. What the caps left out in the corpus is counted by `candidates` and `removals` and has gates of its own.
+two members. What the caps left out in the corpus is counted by `candidates` and `removals` and has a gate of its own.
 
 Pairs are measured with one copy kept and without the corpus's columns for the keep policy: which of two copies stays is not at issue.
 """

@@ -4,8 +4,8 @@ They take part in the candidates, with ids below zero. After that only those of 
 their very text with an audited document: one small table, whatever the size of the corpora. Empty texts are left out of it: an empty
 row goes for being empty, as it does without references.
 
-Of an earlier run only what its deduplication kept is compared with. Then a new row goes exactly where one run over old and new rows,
-the old ones first, would remove it: also where it resembles nothing but an old copy that was removed, and therefore stays.
+Of an earlier run only what its deduplication kept is compared with. Then, with one copy kept, a new row goes exactly where one run over old
+and new rows, the old ones first, would remove it: also where it resembles nothing but an old copy that was removed, and therefore stays.
 """
 
 from __future__ import annotations

@@ -99,25 +99,45 @@ def _arm(
 
 
 def _change(values: BySeed, arm: str, interval: float) -> dict[str, Any]:
-    """Return (arm - base) / base, paired by seed; its noise is pooled over all arms that share a seed with the base."""
+    """Return (arm - base) / base, paired by seed; its noise is pooled over all arms that share a seed with the base.
+
+    An arm whose runs are the base's own differs by 0, which is no measurement and has no interval.
+    """
     differences = {other: _paired(values, other, BASE) for other in values if other != BASE}
     base = _mean(values.get(BASE, {}))
     if base is None or arm == BASE or not abs(base) > 1e-12:
         return mean_difference(np.array([]), None, 0, interval)
-    noise, degrees = paired_noise([found / base for found in differences.values()], _values(values.get(RAW, {})) / base)
+    if _is_same(differences[arm]):
+        return mean_difference(differences[arm], None, 0, interval)
+    noise, degrees = _noise([found / base for found in differences.values()], values, base)
     return mean_difference(differences[arm] / base, noise, degrees, interval)
 
 
 def _bar(values: BySeed, first: str, second: str, bar: float, interval: float) -> dict[str, Any]:
-    """Return (first - second) / base, paired by seed, with whether the runs resolve the bar and how many would."""
+    """Return (first - second) / base, paired by seed, with whether the runs resolve the bar and how many would.
+
+    `is_same`: both arms are the same runs, whose difference is 0 whatever the seeds.
+    """
     base = _mean(values.get(BASE, {}))
+    unknown = {"is_resolved": False, "runs_needed": None, "noise": None, "is_same": False}
     if base is None or not abs(base) > 1e-12 or first not in values or second not in values:
-        return {**mean_difference(np.array([]), None, 0, interval), "is_resolved": False, "runs_needed": None, "noise": None}
+        return mean_difference(np.array([]), None, 0, interval) | unknown
     found = _paired(values, first, second) / base
+    if _is_same(found):
+        return mean_difference(found, 0.0, len(found), interval) | unknown | {"is_resolved": True, "is_same": True}
     others = [_paired(values, other, BASE) / base for other in values if other not in (BASE, first, second)]
-    noise, degrees = paired_noise([found, *others], _values(values.get(RAW, {})) / base)
+    noise, degrees = _noise([found, *others], values, base)
     difference = mean_difference(found, noise, degrees, interval)
-    return difference | {"is_resolved": is_resolved(difference, bar), "runs_needed": runs_needed(noise, bar), "noise": noise}
+    return difference | unknown | {"is_resolved": is_resolved(difference, bar), "runs_needed": runs_needed(noise, bar), "noise": noise}
+
+
+def _noise(differences: list[Array], values: BySeed, base: float) -> tuple[float | None, int]:
+    """Pool the noise of what differs: runs that two arms share say nothing of it."""
+    return paired_noise([found for found in differences if not _is_same(found)], _values(values.get(RAW, {})) / base)
+
+
+def _is_same(differences: Array) -> bool:
+    return bool(len(differences)) and not differences.any()
 
 
 def _by_seed(rows: pl.DataFrame) -> dict[int, float]:

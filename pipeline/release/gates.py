@@ -40,7 +40,7 @@ def judge(
     """Judge every gate, in the order of the report.
 
     ids: one row a document with `doc_id, source, is_empty`. written_by_source: rows in the filtered shards, counted while they were
-    written. num_candidates, num_skipped: comparisons proposed, and left out by the bucket cap. rival_margin: the predictor's
+    written. num_candidates, num_skipped: comparisons proposed, and left out by the caps. rival_margin: the predictor's
     average precision less that of the logistic on copies, loss and zlib, over the proxies' own held-out labels; brier_skill: on
     held-out clusters; `n` of both counts positive labels. removal_recall: share of planted pairs at or above the Jaccard threshold of
     which one was removed; `n` counts those pairs. kept_secrets: secret-like patterns found in kept rows of high risk; None: nobody looked.

@@ -37,7 +37,7 @@ def judge_guards(
     """Judge what deduplication alone removes, as the gates of the same names will.
 
     ids: one row a document with `doc_id, source, content_hash, row_hash, is_empty`. num_candidates, num_skipped: comparisons proposed,
-    and left out by the bucket cap.
+    and left out by the caps.
     """
     removed = removals.select("doc_id", "kept_doc_id", is_removed=pl.lit(True))
     rows = ids.select("doc_id", "source", "content_hash", "row_hash", "is_empty").join(removed, on="doc_id", how="left")
@@ -111,8 +111,8 @@ def transitive_only(count: int, num_rows: int, config: ReleaseConfig) -> Gate:
 
 
 def bucket_cap(num_candidates: int | None, num_skipped: int | None, config: ReleaseConfig) -> Gate:
-    """Judge what share of the proposed comparisons the bucket cap left out; None: nobody counted."""
-    meaning = "share of proposed comparisons that the bucket cap left out"
+    """Judge what share of the proposed comparisons the caps left out, in crowded buckets and in large clusters; None: nobody counted."""
+    meaning = "share of proposed comparisons that the caps on buckets and on clusters left out"
     limit = config.max_skipped_share
     if num_candidates is None or num_skipped is None:
         return _guarded(not_measured("bucket_cap", limit, "share", meaning), config)

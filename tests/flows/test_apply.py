@@ -199,7 +199,7 @@ def test_what_cannot_be_applied_is_refused(parent: Parent, tmp_path: Path, monke
     with pytest.raises(InputError, match=f"another run.*wanted overrides of {run}; got small-0000000000"):
         run_apply(run, [_export(parent, tmp_path / "w.json", {"middle": "keep"}, run="small-0000000000")], [], ledger)
     with monkeypatch.context() as patch:
-        patch.setattr("flows.origin.store.code_version", lambda *_: "other")
+        patch.setattr("flows.origin.made_by", lambda *_: "other")
         with pytest.raises(ConfigError, match="made by another version of corpus, dedup, proxy, risk"):
             run_apply(run, [path], [], ledger)
     folder = Path(read_run(run, ledger).folders["clusters"])

@@ -51,6 +51,9 @@ def test_tabs_and_long_fields(tmp_path: Path) -> None:
     """.tsv splits at tabs; a field may be as long as a novel."""
     long = "x" * 300_000
     assert rows(file(tmp_path, f"id\ttext\n1,5\t{long}\n".encode(), "a.tsv")) == [{"id": "1,5", "text": long}]
+    assert rows(file(tmp_path, gzip.compress(b"id\ttext\n1\t2\n"), "A.TSV.gz")) == [{"id": "1", "text": "2"}]
+    (tmp_path / "x.tsv.d").mkdir()
+    assert rows(file(tmp_path / "x.tsv.d", b"id,text\n1,2\n")) == [{"id": "1", "text": "2"}], "a folder's name says nothing"
 
 
 def test_batches_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

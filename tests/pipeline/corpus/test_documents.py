@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from pipeline import store
 from pipeline.config import InputConfig
 from pipeline.corpus.documents import input_digest, read_corpus, read_schema
+from pipeline.corpus.listing import find_files
 from pipeline.errors import InputError
 from pipeline.rows import restore_user_rows, user_schema
 from pipeline.tables import check_documents
@@ -158,6 +159,21 @@ def test_text_folders(tmp_path: Path, read: Any) -> None:
     assert artifact.facts["skipped"] == {"broken_link": 1, "other_format": 1}
     (tmp_path / "b/y.txt").unlink()
     assert set(read(tmp_path)[1].column("source").to_pylist()) == {tmp_path.name}, "folders of one document each are no sources"
+
+
+def test_a_text_files_source_is_told_whatever_else_is_read(tmp_path: Path) -> None:
+    """Read alone it has the source that it has among its neighbours; and a folder of another name is another input."""
+    for name in ("x/news/a.txt", "x/news/b.txt", "y/c.txt", "z/c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("one")
+    (tmp_path / "x/d.txt").write_text("two")
+    config = InputConfig(paths=(str(tmp_path / "x"),))
+    assert [file.source for file in find_files(config)] == ["x", "news", "news"]
+    (alone,) = find_files(config.model_copy(update={"files": ("news/b.txt",)}))
+    assert alone.source == "news"
+    y, z = (InputConfig(paths=(str(tmp_path / name),)) for name in "yz")
+    assert [file.source for file in (*find_files(y), *find_files(z))] == ["y", "z"]
+    assert input_digest(y) != input_digest(z)
 
 
 def test_facts(tmp_path: Path, read: Any) -> None:

@@ -79,6 +79,9 @@ def test_marks_nul_and_compression(tmp_path: Path) -> None:
         ),
         (b'{"a":18446744073709551616}\n', r"column a has values of several types; .* got an integer beyond 64 bits"),
         (b'{"a":"\\ud800"}\n', r"column a holds a value of another type; in .*, line 1; wanted string; got an unpaired surrogate"),
+        (b'{"a":1}\n{"b":{"k":"\\ud800"}}\n', r"column b holds half a character; in .*, line 2; .* got an unpaired surrogate"),
+        (b'{"b":["x"]}\n{"b":["\\ud83d"]}\n', r"column b holds half a character; in .*, line 2; .* mend the escape"),
+        (b'{"a":1}\n{"\\ud800":1}\n', r"a column's name holds half a character; in .*, line 2"),
         (b'{"a":1152921504606846977}\n{"a":0.5}\n', r"column a has values of several types; in .*, line 2; .* got float, int"),
     ],
 )

@@ -178,6 +178,18 @@ def family_corpus() -> list[str]:
     return texts
 
 
+@pytest.mark.parametrize("threshold", [0.01, 0.02, 0.99, 0.9999, 1.0])
+def test_the_sweep_has_the_threshold_however_near_the_ends(make_documents: Make, deduplicate: Run, threshold: float) -> None:
+    """Every threshold that the configuration allows is among those of the sweep, once, and its counts are the run's."""
+    config = DedupConfig(threshold=threshold)
+    found = deduplicate([make_documents(family_corpus()[:20])], config)
+    identities = found.signatures.select("doc_id", "content_hash")
+    sweep = sweep_thresholds(found.documents, identities, found.candidates, found.pairs, found.removals, [], config)
+    (own,) = [row for row in sweep if row["threshold"] == threshold]
+    assert own["num_removable"] == found.removals.height
+    assert bin_edges(threshold) == sorted(set(bin_edges(threshold)))
+
+
 @pytest.mark.parametrize("max_copies", [1, 2])
 def test_the_sweep_meets_the_run_at_its_threshold_and_runs_at_others(make_documents: Make, deduplicate: Run, max_copies: int) -> None:
     """At its threshold the counts are the run's own; above they are those of a run there, or less; below, estimates not far off."""

@@ -66,6 +66,21 @@ def test_known_effects_are_found(target: Evidence) -> None:
     assert [bar["verdict"] for bar in outcome_bars([entry])] == ["met", "met"]
 
 
+def test_runs_that_two_arms_share_measure_no_noise(target: Evidence) -> None:
+    """A policy whose runs are the base's removes nothing and proves nothing of its cost; other arms' noise is as without it."""
+    arms, clusters = build(target, noise=0.02)
+    base = (arms.runs.filter(pl.col("arm") == "minhash"), arms.clusters.filter(pl.col("arm") == "minhash"))
+    own = (arms.runs.filter(pl.col("arm") != "policy"), arms.clusters.filter(pl.col("arm") != "policy"))
+    copied = [pl.concat([rest, same.with_columns(arm=pl.lit("policy"))]) for rest, same in zip(own, base, strict=True)]
+    (entry,), (without,) = (outcome(Arms(*tables), clusters, target, 0.95) for tables in (copied, own))
+    changes = [{row["arm"]: row["recall_change"] for row in each["arms"]} for each in (entry, without)]
+    assert changes[0]["random"] == changes[1]["random"]
+    assert changes[0]["policy"]["value"] == 0.0
+    assert changes[0]["policy"]["low"] is None
+    assert entry["policy_cost"]["is_same"]
+    assert outcome_bars([entry])[1]["verdict"] == "not enough data"
+
+
 def test_noise_that_hides_the_bar_is_admitted(target: Evidence) -> None:
     """Seed noise as large as the effect cannot be resolved, and the number of runs that could is told."""
     removed, _ = outcome_bars([judged(target, noise=0.2)])
