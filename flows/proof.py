@@ -16,6 +16,7 @@ from flows.arms import CURVE, STEPS, PlannedArm
 from flows.frozen import ABLATIONS, PREDICTIONS, Frozen
 from flows.score import Scored
 from flows.targets import Planned, TargetCorpus, gather
+from flows.work import reading_passes
 from pipeline import store
 from pipeline.config import AuditConfig, ProxyConfig
 from pipeline.places import locate
@@ -180,7 +181,7 @@ def with_early_look(
     predictions: pl.DataFrame, corpus: TargetCorpus, arms: Sequence[PlannedArm], runs: Mapping[str, Artifact], whole: Sequence[str]
 ) -> pl.DataFrame:
     """Add `partial_target`, minus the loss at the early look of the one full run that takes it, if that run is trained and a target's."""
-    looked = [arm for arm in arms if arm.planned.spec.has_early_look and arm.planned.spec.name in runs and arm.planned.spec.name in whole]
+    looked = [arm for arm in arms if arm.planned.spec.has_early_look and arm.planned.spec.name in whole]
     if not looked:
         return predictions
     signals = read_table(runs[looked[0].planned.spec.name].folder, "proxy_signals")
@@ -204,12 +205,8 @@ def count_flops(proxies: Evidence, scored: Scored, runs: pl.DataFrame, config: P
     full, halves = whole_targets(runs), runs.filter(pl.col("role") == "label_half")
     target = _mean(full["training_flops"]) if full.height else 2.0 * _mean(halves["training_flops"])
     smallest = proxies.proxies.filter(pl.col("size") == pl.col("size").min())
-    forward = _mean(smallest["training_flops"] / smallest["num_token_visits"]) / 3.0
-    read = (
-        forward
-        * (3.0 if config.reference_gradients else 1.0)
-        * float(store.read_frame(scored.document_signals, ["num_scored_tokens"])["num_scored_tokens"].sum())
-    )
+    a_token = _mean(smallest["training_flops"] / smallest["num_token_visits"]) / 3.0 * reading_passes(config)
+    read = a_token * float(store.read_frame(scored.document_signals, ["num_scored_tokens"])["num_scored_tokens"].sum())
     work = float((proxies.proxies["training_flops"] + proxies.proxies["signal_flops"]).sum())
     largest = proxies.proxies.filter((pl.col("role") == "full") & (pl.col("size") == pl.col("size").max()))
     one = float((largest["training_flops"] + largest["signal_flops"]).sum())

@@ -50,12 +50,17 @@ def work_of(cost: RunCost) -> Mapping[str, Work]:
 def reading_work(signals_path: str, run_folder: str, seconds: float, config: ProxyConfig) -> Work:
     """Return the work of a part of the reference pass: its scored tokens at the cost that the run's proxy has a token.
 
-    Seconds include reading and cutting the texts. A token of training costs three forward passes, and so does one with gradients.
+    Seconds include reading and cutting the texts.
     """
     tokens = sum(store.read_arrow(signals_path, ["num_scored_tokens"]).column(0).to_pylist())
     trained = store.read_arrow(f"{run_folder}/proxies.parquet", ["training_flops", "num_token_visits"]).to_pylist()[0]
-    passes = 3 if config.reference_gradients else 1
-    return Work(passes * tokens * trained["training_flops"] / (3 * max(1, trained["num_token_visits"])), seconds, tokens)
+    passes = reading_passes(config) * tokens
+    return Work(passes * trained["training_flops"] / (3 * max(1, trained["num_token_visits"])), seconds, tokens)
+
+
+def reading_passes(config: ProxyConfig) -> int:
+    """Return what a token of the reference pass costs, in forward passes; one of training costs three, and so does one with gradients."""
+    return 3 if config.reference_gradients else 1
 
 
 def find_device(pool: Executor, config: ProxyConfig, have_gpus: bool) -> Literal["cpu", "cuda"]:

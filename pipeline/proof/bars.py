@@ -84,18 +84,18 @@ def outcome_bars(outcomes: Sequence[Entry]) -> list[Bar]:
         removed = f"{where}: recall of natural text removed beyond a matched random drop"
         bars.append(_of_runs(removed, entry["policy_against_random"], Limits(low=RECALL_BAR), is_measurable=measurable))
         cost = f"{where}: relative cost in loss on unique held-out text"
-        bars.append(_of_runs(cost, entry["policy_cost"], Limits(high=COST_BAR), is_measurable=measurable, is_vacuous=SAME))
+        bars.append(_of_runs(cost, entry["policy_cost"], Limits(high=COST_BAR), is_measurable=measurable, lacking_if_same=SAME))
     return bars
 
 
-def _of_runs(bar: str, found: Entry, limits: Limits, *, is_measurable: bool, is_vacuous: str | None = None) -> Bar:
+def _of_runs(bar: str, found: Entry, limits: Limits, *, is_measurable: bool, lacking_if_same: str | None = None) -> Bar:
     if not is_measurable:
         lacking = f"the deduplicated arm's natural recall is under {MIN_BASE:.0%} or {MIN_CLUSTERS} clusters: not measurable"
         return hold_to(bar, found, limits, lacking=lacking)
     if found["value"] is None:
         return hold_to(bar, found, limits, lacking="an arm is missing")
-    if found["is_same"] and is_vacuous is not None:
-        return hold_to(bar, found, limits, lacking=is_vacuous)
+    if found["is_same"] and lacking_if_same is not None:
+        return hold_to(bar, found, limits, lacking=lacking_if_same)
     if not found["is_resolved"]:
         needed = found["runs_needed"]
         lacking = f"{needed} paired runs would resolve it" if needed else "one seed has no spread: more runs are needed"
